@@ -3,6 +3,8 @@ package credent
 import (
 	"context"
 	"database/sql"
+	"errors"
+	"fmt"
 	"iter"
 
 	"entgo.io/ent/dialect"
@@ -13,6 +15,7 @@ import (
 	"github.com/credent-go/credent/internal/clientconfig"
 	"github.com/credent-go/credent/internal/hooks"
 	"github.com/credent-go/credent/internal/load"
+	"github.com/credent-go/credent/internal/nilarg"
 	"github.com/credent-go/credent/internal/recorder"
 	"github.com/credent-go/credent/internal/replica"
 )
@@ -95,6 +98,9 @@ var ErrUncertain = load.ErrUncertain
 func Copy(
 	ctx context.Context, db *sql.DB, rows iter.Seq2[CopyRow, error], cfg CopyConfig, client Config,
 ) (int64, error) {
+	if err := errors.Join(nilarg.Check("the pool", db), nilarg.Check("the sequence of rows", rows)); err != nil {
+		return 0, fmt.Errorf("credent: copy: %w", err)
+	}
 	ctx = replica.Writing(ctx)
 	checked := clientconfig.Config(client)
 	checked.Audit = nil // Stored records the rows, once they are committed

@@ -264,7 +264,7 @@ func NewClient(db *sql.DB, entDialect string, cfg Config) (*ent.Client, error) {
 	return client.New(db, entDialect, cfg)
 }
 
-// Option changes how [Open] and [OpenDB] connect.
+// Option changes how [Open] and [OpenDB] connect. A nil one changes nothing.
 type Option func(*options)
 
 type options struct {
@@ -275,7 +275,9 @@ type options struct {
 func optionsOf(opts []Option) options {
 	var o options
 	for _, opt := range opts {
-		opt(&o)
+		if opt != nil {
+			opt(&o)
+		}
 	}
 	return o
 }

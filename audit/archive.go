@@ -17,6 +17,7 @@ import (
 
 	"github.com/credent-go/credent/internal/auditrow"
 	"github.com/credent-go/credent/internal/auditstore"
+	"github.com/credent-go/credent/internal/nilarg"
 	"github.com/credent-go/credent/keyring"
 )
 
@@ -26,8 +27,8 @@ type ArchiveOptions struct {
 	// month stays in any case.
 	Before time.Time
 	// To gets the entries: a line of JSON each and, after each month, a line
-	// that closes it. If it has a method Sync() error, as *os.File has, that is
-	// called before anything is dropped.
+	// that closes it. It is required. If it has a method Sync() error, as
+	// *os.File has, that is called before anything is dropped.
 	To io.Writer
 	// DespiteFindings archives a trail that doesn't verify, which is otherwise
 	// an [ErrTampered]. What was found before isn't found again when its month
@@ -51,6 +52,9 @@ type ArchiveOptions struct {
 func Archive(
 	ctx context.Context, db *sql.DB, entDialect string, ring *keyring.Keyring, opt ArchiveOptions,
 ) (months []ArchivedMonth, err error) {
+	if err := nilarg.Check("To", opt.To); err != nil {
+		return nil, fmt.Errorf("audit: archive: %w", err)
+	}
 	v, err := verify(ctx, db, entDialect, ring, newMonthSums(), VerifyOptions{})
 	if err != nil {
 		return nil, err

@@ -16,6 +16,7 @@ import (
 
 	"github.com/credent-go/credent/internal/auditrow"
 	"github.com/credent-go/credent/internal/auditstore"
+	"github.com/credent-go/credent/internal/nilarg"
 	"github.com/credent-go/credent/keyring"
 )
 
@@ -69,6 +70,9 @@ func (c *Checkpoint) check(keys *auditrow.Keys) (head auditrow.Range, answer aud
 // ReadCheckpoints reads checkpoints as JSON, one a line. Errors:
 // [ErrCheckpoint], with the line, and the reader's.
 func ReadCheckpoints(from io.Reader) ([]Checkpoint, error) {
+	if err := nilarg.Check("the reader", from); err != nil {
+		return nil, fmt.Errorf("audit: read checkpoints: %w", err)
+	}
 	var all []Checkpoint
 	scanner := bufio.NewScanner(from)
 	for n := 1; scanner.Scan(); n++ {

@@ -4,6 +4,7 @@ import (
 	"context"
 	"database/sql"
 	"errors"
+	"fmt"
 	"time"
 
 	"github.com/credent-go/credent/keyring"
@@ -28,7 +29,8 @@ var (
 	// error says how many, and has the cause.
 	ErrNotWritten = errors.New("audit entries are not written")
 	// ErrNoTable means that the database has no table credent_audit: run
-	// credent migrate apply.
+	// credent migrate apply or, for a schema of your own, add the file with the
+	// table to your migrations; see docs/your-own-schema.md.
 	ErrNoTable = errors.New("the database has no table credent_audit")
 	// ErrPartialView means that row-level security hides entries from the role,
 	// so that it can't verify: unset app.user_id.
@@ -71,27 +73,42 @@ const (
 	Refuse
 )
 
-// Config says how a [Trail] writes.
+// Config says how a [Trail] writes. [Open] validates it, once, and keeps a
+// copy.
 type Config struct {
 	// Keyring signs the entries, by a subkey of its primary key. It is
-	// required.
+	// required: nil, or one without keys, is a keyring.ErrNoKey.
 	Keyring *keyring.Keyring
-	// Writer names the writer for people; "" is the host and the process.
+	// Writer names the writer for people. "" means the host and the process.
 	Writer string
-	Mode   Mode
-	// WhenFull is for Batched and Sync alike.
+	// Mode says when Add returns. Zero means [Batched]. An unknown mode is an
+	// error of Open.
+	Mode Mode
+	// WhenFull is for Batched and Sync alike. Zero means [Block]. An unknown
+	// value is an error of Open.
 	WhenFull WhenFull
 	// Queue is how many entries wait at most, those that are being written
-	// included; 0 means 65,536, which take about 30 MB if all differ.
+	// included. 0 and less mean 65,536, which take about 30 MB if all differ.
 	Queue int
 	// Flush is how long an entry waits at most before it is written, unless the
-	// database is away; 0 means a second.
+	// database is away. 0 and less mean a second.
 	Flush time.Duration
-	// OnCheckpoint, if set, is told the signed head of the writer's chain once
-	// a minute while it grows, and at Close. Keep the last one of each writer
-	// outside the database. It must not call the trail.
+	// OnCheckpoint is told the signed head of the writer's chain once a minute
+	// while it grows, and at Close. Keep the last one of each writer outside
+	// the database. It must not call the trail. Nil means that nobody is told.
 	OnCheckpoint func(Checkpoint)
-	// OnError, if set, is told why a flush failed. The trail tries it again. It
-	// must not call the trail.
+	// OnError is told why a flush failed. The trail tries it again. It must not
+	// call the trail. Nil means that nobody is told.
 	OnError func(error)
+}
+
+// check refuses values that mean nothing.
+func (cfg *Config) check() error {
+	switch {
+	case cfg.Mode != Batched && cfg.Mode != Sync:
+		return fmt.Errorf("audit: Mode is %d, which is neither Batched nor Sync", cfg.Mode)
+	case cfg.WhenFull != Block && cfg.WhenFull != Refuse:
+		return fmt.Errorf("audit: WhenFull is %d, which is neither Block nor Refuse", cfg.WhenFull)
+	}
+	return nil
 }

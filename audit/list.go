@@ -14,6 +14,7 @@ import (
 
 	"github.com/credent-go/credent/internal/auditrow"
 	"github.com/credent-go/credent/internal/auditstore"
+	"github.com/credent-go/credent/internal/nilarg"
 )
 
 // Position is a place in the order of commits, to go on from. It means
@@ -56,6 +57,12 @@ type Stored struct {
 func List(
 	ctx context.Context, db *sql.DB, entDialect string, f Filter, each func(Stored) error,
 ) error {
+	if err := checkPool(db, entDialect); err != nil {
+		return err
+	}
+	if err := nilarg.Check("each", each); err != nil {
+		return fmt.Errorf("audit: list: %w", err)
+	}
 	rest, args, err := f.query(entDialect)
 	if err != nil {
 		return err

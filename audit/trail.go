@@ -14,6 +14,7 @@ import (
 	"github.com/credent-go/credent/internal/auditrow"
 	"github.com/credent-go/credent/internal/auditstore"
 	ring "github.com/credent-go/credent/internal/fieldcrypt/keyring"
+	"github.com/credent-go/credent/internal/nilarg"
 	"github.com/credent-go/credent/internal/opentx"
 	"github.com/credent-go/credent/keyring"
 )
@@ -54,8 +55,11 @@ type Trail struct {
 //
 // Errors: [keyring.ErrNoKey], [ErrNoTable], and the database's.
 func Open(ctx context.Context, db *sql.DB, entDialect string, cfg Config) (*Trail, error) {
-	if entDialect != dialect.Postgres && entDialect != dialect.SQLite {
-		return nil, fmt.Errorf("audit: open: there is no trail on %q; it is on Postgres and SQLite", entDialect)
+	if err := checkPool(db, entDialect); err != nil {
+		return nil, err
+	}
+	if err := cfg.check(); err != nil {
+		return nil, err
 	}
 	if cfg.Writer == "" {
 		host, _ := os.Hostname()
@@ -87,6 +91,17 @@ func Open(ctx context.Context, db *sql.DB, entDialect string, cfg Config) (*Trai
 	t.stop = stop
 	go t.flusher(base)
 	return t, nil
+}
+
+// checkPool refuses a pool that is nil, and a dialect without a trail.
+func checkPool(db *sql.DB, entDialect string) error {
+	if entDialect != dialect.Postgres && entDialect != dialect.SQLite {
+		return fmt.Errorf("audit: there is no trail on %q; it is on Postgres and SQLite", entDialect)
+	}
+	if err := nilarg.Check("the pool", db); err != nil {
+		return fmt.Errorf("audit: %w", err)
+	}
+	return nil
 }
 
 // named gives an error of the store its public name.

@@ -10,6 +10,7 @@ import (
 
 	"github.com/credent-go/credent/internal/auditrow"
 	"github.com/credent-go/credent/internal/auditstore"
+	"github.com/credent-go/credent/internal/nilarg"
 	"github.com/credent-go/credent/keyring"
 )
 
@@ -118,6 +119,9 @@ type pending struct {
 func verify(
 	ctx context.Context, db *sql.DB, entDialect string, ring *keyring.Keyring, sums *monthSums, opt VerifyOptions,
 ) (v *verifier, err error) {
+	if err := checkPool(db, entDialect); err != nil {
+		return nil, err
+	}
 	v = &verifier{
 		sums:   sums,
 		claims: make(map[uuid.UUID][]*claim), archived: make(map[uuid.UUID][]*archivedRange),
@@ -125,6 +129,11 @@ func verify(
 	}
 	if v.keys, err = keysOf(ring); err != nil {
 		return nil, err
+	}
+	for i, archive := range opt.Archives {
+		if err := nilarg.Check(fmt.Sprintf("Archives[%d]", i), archive); err != nil {
+			return nil, fmt.Errorf("audit: verify: %w", err)
+		}
 	}
 	if err := v.checkpoints(opt.Checkpoints); err != nil {
 		return nil, err

@@ -9,6 +9,7 @@ package client
 import (
 	"context"
 	"database/sql"
+	"errors"
 	"fmt"
 
 	"entgo.io/ent/dialect"
@@ -19,6 +20,7 @@ import (
 	"github.com/credent-go/credent/internal/clientconfig"
 	"github.com/credent-go/credent/internal/entcrypt/hint"
 	"github.com/credent-go/credent/internal/hooks"
+	"github.com/credent-go/credent/internal/nilarg"
 	"github.com/credent-go/credent/internal/replica"
 	"github.com/credent-go/credent/internal/tenancy"
 )
@@ -67,6 +69,9 @@ var (
 // Errors: [ErrConfig], encrypted.ErrDialect, encrypted.ErrNoColumn,
 // encrypted.ErrInvalidStates, [ErrRowSecurity].
 func New(db *sql.DB, entDialect string, cfg Config) (*ent.Client, error) {
+	if err := nilarg.Check("the pool", db); err != nil {
+		return nil, fmt.Errorf("client: %w", err)
+	}
 	return FromDriver(entsql.OpenDB(entDialect, db), cfg)
 }
 
@@ -98,6 +103,9 @@ func WrapDriver(drv dialect.Driver, cfg Config) (dialect.Driver, error) {
 }
 
 func wrapDriver(drv dialect.Driver, cfg Config) (dialect.Driver, error) {
+	if err := nilarg.Check("the driver", drv); err != nil {
+		return nil, fmt.Errorf("client: %w", err)
+	}
 	if cfg.Migrate {
 		return nil, fmt.Errorf("client: %w: Migrate needs credent.Open: call migrate.Apply, and leave it out",
 			ErrConfig)
@@ -111,7 +119,10 @@ func wrapDriver(drv dialect.Driver, cfg Config) (dialect.Driver, error) {
 		return nil, err
 	}
 	if cfg.Wrap != nil {
-		return cfg.Wrap(wrapped), nil
+		wrapped = cfg.Wrap(wrapped)
+		if err := nilarg.Check("the driver that Wrap returns", wrapped); err != nil {
+			return nil, fmt.Errorf("client: %w: %w", ErrConfig, err)
+		}
 	}
 	return wrapped, nil
 }
@@ -131,6 +142,9 @@ func ReadStates(ctx context.Context, client *ent.Client) error {
 // asked returns what the client's driver knows, and false for a client without
 // one.
 func asked(ctx context.Context, client *ent.Client) (hint.Client, bool, error) {
+	if client == nil || client.UserCredential == nil {
+		return hint.Client{}, false, errors.New("the client is nil, or no constructor made it")
+	}
 	return hint.ClientOf(replica.WithPrimary(ctx), func(ctx context.Context) error {
 		_, err := client.UserCredential.Query().Limit(1).IDs(ctx)
 		return err

@@ -229,7 +229,7 @@ type Config struct {
 	// Wrap puts a driver around the client's own, such as a cache or a
 	// debugger, and returns it. What it sees are statements before arguments
 	// are encrypted, and results after their secrets have an opener. Nil means
-	// no driver.
+	// no driver. One that returns nil is an [ErrConfig].
 	Wrap func(dialect.Driver) dialect.Driver
 
 	// Migrate makes credent.Open apply the pending migrations first, and keep

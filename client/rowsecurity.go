@@ -3,10 +3,12 @@ package client
 import (
 	"context"
 	"database/sql"
+	"fmt"
 
 	entsql "entgo.io/ent/dialect/sql"
 
 	"github.com/credent-go/credent/internal/clientconfig"
+	"github.com/credent-go/credent/internal/nilarg"
 	"github.com/credent-go/credent/internal/tenancy"
 )
 
@@ -33,6 +35,9 @@ func CheckRowSecurity(ctx context.Context, db *sql.DB, entDialect string, cfg Co
 	guard, err := clientconfig.Config(cfg).Guard(entDialect)
 	if err != nil || guard == nil {
 		return err
+	}
+	if err := nilarg.Check("the pool", db); err != nil {
+		return fmt.Errorf("client: %w", err)
 	}
 	return guard.Check(ctx, entsql.Conn{ExecQuerier: db})
 }

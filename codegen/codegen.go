@@ -30,8 +30,10 @@ import (
 	"github.com/credent-go/credent/internal/fieldcrypt/column"
 )
 
-// Extension is the ent extension. Errors of the generation name the schema and
-// the field and say what to do.
+// Extension is the ent extension, for ent v0.14.5 and its storage sql. Its
+// place among other extensions doesn't matter. Errors of the generation name
+// the schema and the field and say what to do. A process generates one client
+// at a time: ent learns of the extension by the environment.
 type Extension struct {
 	entc.DefaultExtension
 	// Picture is the path of a text file. Its part between [PictureBegin] and
@@ -49,7 +51,9 @@ func (e Extension) Options() []entc.Option {
 func (e Extension) Hooks() []gen.Hook {
 	return []gen.Hook{func(next gen.Generator) gen.Generator {
 		return gen.GenerateFunc(func(g *gen.Graph) error {
-			_ = os.Unsetenv(encrypted.ExtensionEnv) // the schema is loaded; the next may be loaded alone
+			if !isRestoring() {
+				_ = os.Unsetenv(encrypted.ExtensionEnv) // the schema is loaded; the next may be loaded alone
+			}
 			fields, err := prepare(g)
 			if err != nil {
 				return err
@@ -58,6 +62,7 @@ func (e Extension) Hooks() []gen.Hook {
 				return err
 			}
 			if err := errors.Join(dropFilters(g, fields), dropSetters(g, fields), completeMixins(g),
+				completeThrough(g, fields),
 				dropScanners(g, fields),
 				checkStamped(g, fields), retypeInputs(g, fields), writeFiles(g, fields)); err != nil {
 				return err
@@ -68,6 +73,22 @@ func (e Extension) Hooks() []gen.Hook {
 			return writePicture(e.Picture, draw(g))
 		})
 	}}
+}
+
+// isRestoring reports whether ent generates from the snapshot of an earlier
+// schema, since the present one imports generated code that doesn't compile, as
+// after a merge. ent loads the schema when that is done.
+func isRestoring() bool {
+	callers := make([]uintptr, 64)
+	frames := runtime.CallersFrames(callers[:runtime.Callers(2, callers)])
+	for more := true; more; {
+		var frame runtime.Frame
+		frame, more = frames.Next()
+		if strings.HasSuffix(frame.Function, ".(*Snapshot).Restore") {
+			return true
+		}
+	}
+	return false
 }
 
 // generateOneByOne has ent write one file at a time. It completes the imports
@@ -132,6 +153,10 @@ func prepare(g *gen.Graph) (fields []encryptedField, err error) {
 			faults = append(faults, err)
 		}
 		faults = append(faults, joinIndexes(node, fields[first:])...)
+	}
+	if g.Storage != nil && g.Storage.Name != "sql" && len(fields) > 0 {
+		faults = append(faults, fmt.Errorf("encrypted fields need ent's storage sql, on Postgres or SQLite, and not %s",
+			g.Storage.Name))
 	}
 	faults = append(faults, checkTenants(fields)...)
 	faults = append(faults, findNames(fields)...)

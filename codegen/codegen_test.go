@@ -182,6 +182,33 @@ func TestWithoutExtension(t *testing.T) {
 	}
 }
 
+// Snapshot stands for ent's, of package entc/internal.
+type Snapshot struct{ generate func() error }
+
+// Restore generates from the snapshot.
+func (s *Snapshot) Restore() error { return s.generate() }
+
+// With the feature schema/snapshot ent generates from the snapshot if the
+// schema doesn't load, and then loads the schema: with the extension, too.
+func TestRestored(t *testing.T) {
+	t.Setenv(encrypted.ExtensionEnv, "1") // as the extension's options do
+	generate := func() error {
+		return codegen.Extension{}.Hooks()[0](gen.GenerateFunc(func(*gen.Graph) error { return nil })).
+			Generate(&gen.Graph{Config: &gen.Config{Target: t.TempDir()}})
+	}
+	for _, test := range []struct {
+		generate func() error
+		want     string
+	}{{(&Snapshot{generate}).Restore, "1"}, {generate, ""}} {
+		if err := test.generate(); err != nil {
+			t.Fatal(err)
+		}
+		if got := os.Getenv(encrypted.ExtensionEnv); got != test.want {
+			t.Errorf("%s is %q after a generation, want %q", encrypted.ExtensionEnv, got, test.want)
+		}
+	}
+}
+
 // checkEmpty checks that nothing was written.
 func checkEmpty(t *testing.T, dir string) {
 	t.Helper()
@@ -272,7 +299,13 @@ func testFiles(t *testing.T, graph *gen.Graph) {
 		}
 	}
 
-	graph.Nodes = nil
+	storage := graph.Storage
+	graph.Storage = &gen.Storage{Name: "gremlin"}
+	err := codegen.Extension{}.Hooks()[0](gen.GenerateFunc(func(*gen.Graph) error { return nil })).Generate(graph)
+	if err == nil || !strings.Contains(err.Error(), "encrypted fields need ent's storage sql") {
+		t.Errorf("another storage: got %v", err)
+	}
+	graph.Storage, graph.Nodes = storage, nil
 	for _, hook := range (codegen.Extension{}).Hooks() {
 		if err := hook(gen.GenerateFunc(func(*gen.Graph) error { return nil })).Generate(graph); err != nil {
 			t.Fatal(err)

@@ -39,7 +39,8 @@ func hidden(apiInput bool) []schema.Annotation {
 	}
 	return []schema.Annotation{
 		apiAnnotation{graphQLName, graphQL},
-		apiAnnotation{openAPIName, map[string]any{"Skip": true}},
+		// ogent sets what is skipped, unless it is read only as well.
+		apiAnnotation{openAPIName, map[string]any{"Skip": true, "ReadOnly": true}},
 		apiAnnotation{protoName, nil},
 	}
 }
@@ -78,11 +79,14 @@ func (a apiAnnotation) Merge(other schema.Annotation) schema.Annotation {
 		merged.values = make(map[string]any, len(more))
 	}
 	for key, value := range more {
-		before, ok := merged.values["Skip"].(int)
-		switch also, bits := value.(float64); {
-		case key == "Skip" && ok && bits:
-			merged.values[key] = before | int(also)
-		case key == "Skip" && a.values["Skip"] != nil:
+		switch before := merged.values[key].(type) {
+		case int: // bits
+			if also, ok := value.(float64); ok {
+				merged.values[key] = before | int(also)
+			}
+		case bool:
+			also, ok := value.(bool)
+			merged.values[key] = before || ok && also
 		default:
 			merged.values[key] = value
 		}

@@ -60,6 +60,9 @@ func inputValue[T any](in Input) (v Value[T]) {
 			err = fmt.Errorf("%w (base64 of bytes)", ErrValue)
 		} else {
 			err = v.UnmarshalText([]byte(text))
+			if cause := errors.Unwrap(err); cause != nil { // the column's error has the prefix
+				err = cause
+			}
 		}
 	}
 	if err != nil {

@@ -84,7 +84,8 @@ func TestSetInput(t *testing.T) {
 	_, ofJSON := revealed[[]string](t, `["CANARY"`)
 	_, ofType := revealed[[]string](t, `"CANARY"`)
 	for _, err := range []error{ofBytes, ofTime, ofJSON, ofType} {
-		if !errors.Is(err, encrypted.ErrValue) || strings.Contains(err.Error(), "CANARY") {
+		if !errors.Is(err, encrypted.ErrValue) || strings.Contains(err.Error(), "CANARY") ||
+			strings.Contains(err.Error(), "credent: ") {
 			t.Errorf("got %v", err)
 		}
 	}
@@ -103,6 +104,14 @@ type annotation struct {
 
 func (annotation) Name() string { return "EntGQL" }
 
+// shown stands for one of entoas's.
+type shown struct {
+	Skip, ReadOnly bool
+	Groups         []string
+}
+
+func (shown) Name() string { return "EntOAS" }
+
 // A hidden field stays hidden, whatever annotations a schema's author adds.
 func TestHiddenFromAPIs(t *testing.T) {
 	t.Setenv(encrypted.ExtensionEnv, "1")
@@ -117,12 +126,15 @@ func TestHiddenFromAPIs(t *testing.T) {
 		"annotated":   {encrypted.Bytes("a").Annotations(annotation{Directives: []string{"d"}}), 63},
 		"create only": {encrypted.String("a").APIInput().Annotations(annotation{Skip: 32}), 63 &^ 16},
 		"no input":    {encrypted.String("a").Annotations(annotation{Skip: 16}).APIInput(), 63 &^ 32},
+		"in a group":  {encrypted.String("a").Annotations(shown{Groups: []string{"g"}}), 63},
 	} {
 		if got := merged(t, test.field.Descriptor().Annotations, "EntGQL"); got["Skip"] != test.skip ||
 			(name == "annotated") != (got["Directives"] != nil) {
 			t.Errorf("%s: entgql has %v", name, got)
 		}
-		if got := merged(t, test.field.Descriptor().Annotations, "EntOAS"); got["Skip"] != true {
+		// ogent sets what is skipped and not read only as well.
+		if got := merged(t, test.field.Descriptor().Annotations, "EntOAS"); got["Skip"] != true ||
+			got["ReadOnly"] != true || (name == "in a group") != (got["Groups"] != nil) {
 			t.Errorf("%s: entoas has %v", name, got)
 		}
 		if got := merged(t, test.field.Descriptor().Annotations, "ProtoSkip"); got == nil {

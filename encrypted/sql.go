@@ -61,7 +61,9 @@ func OpenerOf(ring *keyring.Keyring, c Column, tenant any, opts ...OpenerOption)
 	}
 	o := seal.NewOpenerAt((*engine.Ring)(ring), c, text, known)
 	for _, opt := range opts {
-		o = opt(o)
+		if opt != nil {
+			o = opt(o)
+		}
 	}
 	return o
 }

@@ -2,6 +2,7 @@ package keyring
 
 import (
 	"context"
+	"errors"
 	"fmt"
 	"log/slog"
 	"regexp"
@@ -95,6 +96,9 @@ type Event struct {
 // [WatchConfig.AllowPrimaryRemoval] is for who knows that nothing is stored
 // under it.
 func Watch(ctx context.Context, source Source, cfg WatchConfig) (*Keyring, error) {
+	if source == nil {
+		return nil, errors.New("keyring: watch the keyring: the source is nil")
+	}
 	w := watcher{source: source, cfg: cfg}
 	if w.cfg.Interval <= 0 {
 		w.cfg.Interval = DefaultWatchInterval

@@ -108,7 +108,7 @@ func Adopt(ctx context.Context, db *sql.DB, config Config) (*AdoptReport, error)
 }
 
 func adoptBaseline(ctx context.Context, db *sql.DB, cfg *settings) (report *AdoptReport, err error) {
-	conn, err := db.Conn(ctx)
+	conn, err := connOf(ctx, db)
 	if err != nil {
 		return nil, fmt.Errorf("migrate: reach the database: %w", err)
 	}

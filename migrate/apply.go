@@ -247,7 +247,7 @@ func Apply(ctx context.Context, db *sql.DB, config Config) (err error) {
 	if err != nil {
 		return err
 	}
-	conn, err := db.Conn(ctx)
+	conn, err := connOf(ctx, db)
 	if err != nil {
 		return fmt.Errorf("migrate: reach the database: %w", err)
 	}

@@ -174,7 +174,7 @@ func Check(ctx context.Context, db *sql.DB, config Config) (report *Report, err 
 	if err != nil {
 		return nil, err
 	}
-	conn, err := db.Conn(ctx)
+	conn, err := connOf(ctx, db)
 	if err != nil {
 		return nil, fmt.Errorf("migrate: reach the database: %w", err)
 	}

@@ -4,6 +4,7 @@ import (
 	"cmp"
 	"context"
 	"database/sql"
+	"errors"
 	"fmt"
 	"io/fs"
 	"net/url"
@@ -17,6 +18,8 @@ import (
 	"ariga.io/atlas/sql/sqlclient"
 	"ariga.io/atlas/sql/sqlite"
 	_ "ariga.io/atlas/sql/sqlite/sqlitecheck" // registers the analyzers
+
+	"github.com/credent-go/credent/internal/nilarg"
 )
 
 // Severity says what a [Diagnostic] is.
@@ -50,7 +53,7 @@ func (d Diagnostic) String() string {
 // only. The zero value means all files.
 type LintOptions struct {
 	Since  string // the version of the last file that is released and not to be reported on
-	Latest int    // if positive, the number of the newest files to report on
+	Latest int    // the number of the newest files to report on; 0 and less mean all
 	// Layout replays the layout's files among the others, so that a file which
 	// its tables refuse is found: an index built CONCURRENTLY on the whole of a
 	// partitioned table, or a unique one without the tenant. The directory must
@@ -190,6 +193,9 @@ type linter struct {
 }
 
 func newLinter(ctx context.Context, dev *sql.DB, fsys fs.FS) (_ *linter, err error) {
+	if err := errors.Join(nilarg.Check("the dev database", dev), nilarg.Check("the directory", fsys)); err != nil {
+		return nil, fmt.Errorf("migrate: lint: %w", err)
+	}
 	dir, err := loadDir(fsys)
 	if err != nil {
 		return nil, err

@@ -18,6 +18,7 @@ import (
 	"ariga.io/atlas/sql/migrate"
 	"entgo.io/ent/dialect"
 
+	"github.com/credent-go/credent/internal/nilarg"
 	"github.com/credent-go/credent/internal/sqldialect"
 )
 
@@ -101,6 +102,14 @@ func load(d string) (migrate.Dir, error) {
 		return nil, err
 	}
 	return loadDir(fsys)
+}
+
+// connOf takes a connection of a pool.
+func connOf(ctx context.Context, db *sql.DB) (*sql.Conn, error) {
+	if err := nilarg.Check("the pool", db); err != nil {
+		return nil, err
+	}
+	return db.Conn(ctx)
 }
 
 // dialectOf asks a database what it is: dialect.Postgres or dialect.SQLite.

@@ -76,7 +76,7 @@ func ReadStatus(ctx context.Context, db *sql.DB, config Config) (status *Status,
 	if err != nil {
 		return nil, err
 	}
-	conn, err := db.Conn(ctx)
+	conn, err := connOf(ctx, db)
 	if err != nil {
 		return nil, fmt.Errorf("migrate: reach the database: %w", err)
 	}

@@ -22,6 +22,7 @@ import (
 	"entgo.io/ent/dialect"
 
 	"github.com/credent-go/credent/internal/dburl"
+	"github.com/credent-go/credent/internal/nilarg"
 	"github.com/credent-go/credent/internal/wire"
 )
 
@@ -42,7 +43,8 @@ var (
 // with the defaults of [Dialer].
 type Config struct {
 	// Drivers are used in place of pgx, or for another dialect. Of two for one
-	// dialect the last counts. Nil means pgx alone.
+	// dialect the last counts. Nil means pgx alone. A nil driver among them is
+	// an [ErrNoDriver].
 	Drivers []Driver
 	// Dialer makes the connections to Postgres; nil means a new one.
 	Dialer *Dialer
@@ -66,12 +68,18 @@ type Driver interface {
 //	sqlite:FILE                                             (with open/sqlite)
 //
 // What psql takes is taken over both drivers of Postgres: several hosts with
-// ports, target_session_attrs, a socket's folder as the host, also
-// percent-encoded, the variables PG… and services in a service file, passfile,
-// sslmode with its certificates, keepalives… and tcp_user_timeout. What a
-// driver can't do is refused by its name. channel_binding holds in all values
-// over pgx. lib/pq has no channel binding: disable and prefer hold, and require
-// is refused.
+// ports, target_session_attrs and load_balance_hosts, a socket's folder as the
+// host, also percent-encoded, sockets without a file (@NAME), the variables PG…
+// and services in a service file, passwords by host in a password file, sslmode
+// with its certificates, keepalives… and tcp_user_timeout. A setting that a
+// driver can't hold to is refused by its name, or by the variable's.
+// channel_binding holds in all values over pgx. lib/pq has no channel binding:
+// disable and prefer hold, and require is refused.
+//
+// As with psql, the URL comes before the service file, which comes before the
+// variables. Unlike psql, it takes the server's settings as parameters, such as
+// statement_timeout, and ignores PGCLIENTENCODING: a pool has UTF8. A
+// connect_timeout of 0 or less means the dialer's limit.
 //
 // Behind PgBouncer in transaction mode pgx must not prepare statements under
 // names. Unless the URL has default_query_exec_mode, the first connection looks
@@ -90,7 +98,10 @@ func DB(databaseURL string, cfg Config) (db *sql.DB, entDialect string, err erro
 	if entDialect == dialect.Postgres {
 		by = pgxDriver{}
 	}
-	for _, d := range cfg.Drivers {
+	for i, d := range cfg.Drivers {
+		if err := nilarg.Check(fmt.Sprintf("Drivers[%d]", i), d); err != nil {
+			return nil, "", fmt.Errorf("open: %w: %w", ErrNoDriver, err)
+		}
 		if d.Dialect() == entDialect {
 			by = d
 		}

@@ -84,14 +84,15 @@ func TestForms(t *testing.T) {
 		}
 		return path
 	}
+	refused := freePort(t)
 	section := "\nhost=" + p.host + "\nport=" + p.port + "\nuser=" + p.user + "\npassword=" + p.password + "\n"
-	services := write("services.conf", "# a comment\n[blue]"+section)
+	services := write("services.conf", "# a comment\n[blue]"+section+"[wrong]\nhost="+dir+"\nport=1\nsslmode=require\n")
 	_ = write("pg_service.conf", "[blue]"+section)
-	passwords := write("pw", p.host+":"+p.port+":*:"+p.user+":"+p.password+"\n")
+	passwords := write("pw", "127.0.0.1:"+refused+":*:*:wrong\n"+
+		p.host+":"+p.port+":*:"+p.user+":"+p.password+"\n"+p.socket+":"+p.port+":*:*:"+p.password+"\n")
 	login, at := p.user+":"+p.password, p.host+":"+p.port
 	plain := "postgres://" + login + "@" + at + "/postgres?sslmode=disable"
 	words := "user=" + p.user + " password=" + p.password + " dbname=postgres"
-	refused := freePort(t)
 	socket := strings.ReplaceAll(p.socket, "/", "%2F")
 	all := map[string]string{
 		"PGHOST": p.host, "PGPORT": p.port, "PGUSER": p.user, "PGPASSWORD": p.password,
@@ -162,6 +163,26 @@ func TestForms(t *testing.T) {
 		"a pooler's parameter": {plain + "&default_query_exec_mode=exec&binary_parameters=yes", nil},
 		"user in the parameters": {"postgres://" + at + "/postgres?sslmode=disable&user=" + p.user + "&password=" +
 			p.password, nil},
+		"socket before a host": {"host=" + dir + "," + p.host + " port=1," + p.port + " sslmode=prefer " + words, nil},
+		"host before a socket, sslmode=require": {
+			"host=127.0.0.1," + p.socket + " port=" + refused + "," + p.port + " sslmode=require " + words, nil,
+		},
+		"keywords on lines": {"host=" + p.host + "\n  port=" + p.port + "\n  sslmode=disable\n" + words + "\n", nil},
+		"read-only": {
+			plain + "&target_session_attrs=read-only&options=-c%20default_transaction_read_only%3Don", nil,
+		},
+		"random": {plain + "&load_balance_hosts=random", nil},
+		"PGHOSTADDR": {
+			"postgres://" + login + "@no.such.host.invalid:" + p.port + "/postgres?sslmode=disable",
+			map[string]string{"PGHOSTADDR": p.host},
+		},
+		"PGSERVICE, overridden": {plain, map[string]string{"PGSERVICEFILE": services, "PGSERVICE": "wrong"}},
+		"passfile, a socket": {
+			"host=" + p.socket + " port=" + p.port + " user=" + p.user + " dbname=postgres",
+			map[string]string{"PGPASSFILE": passwords},
+		},
+		"passfile, the second host": {"postgres://" + p.user + "@127.0.0.1:" + refused + "," + at +
+			"/postgres?sslmode=disable&passfile=" + passwords, nil},
 		"percent-encoded database": {"postgres://" + login + "@" + at + "/%70ostgres?sslmode=disable", nil},
 	} {
 		for driver, drivers := range forms {
@@ -229,6 +250,9 @@ func TestConnectErrors(t *testing.T) {
 		"no such setting": {"postgres://" + p.user + ":" + p.password + "@" + at +
 			"/postgres?sslmode=disable&my_setting=IN-VAIN", "my_setting"},
 		"no TLS": {"postgres://IN-VAIN:IN-VAIN@" + at + "/IN-VAIN?sslmode=require", "TLS|SSL"},
+		"no TLS after a socket": {"host=/IN-VAIN,127.0.0.1 port=1," + p.port + " sslmode=require user=" + p.user +
+			" password=" + p.password, "TLS|SSL"},
+		"no socket without a file": {"host=@IN-VAIN user=u password=IN-VAIN dbname=d", "connection refused"},
 		"no certificate": {
 			"postgres://u:IN-VAIN@" + at + "/d?sslmode=verify-full&sslrootcert=/IN-VAIN",
 			"can't be read|does not accept",
@@ -280,6 +304,45 @@ func TestNeedsDriver(t *testing.T) {
 	var on int
 	if err := db.QueryRowContext(t.Context(), "PRAGMA foreign_keys").Scan(&on); err != nil || on != 1 {
 		t.Error(on, err)
+	}
+}
+
+// TestFiles opens files that can't be opened, and a database in memory, which
+// has one connection.
+func TestFiles(t *testing.T) {
+	t.Parallel()
+	dir := t.TempDir()
+	text := filepath.Join(dir, "text")
+	if err := os.WriteFile(text, []byte(strings.Repeat("no database\n", 100)), 0o600); err != nil {
+		t.Fatal(err)
+	}
+	cfg := open.Config{Drivers: []open.Driver{sqlite.Driver()}}
+	for url, want := range map[string]string{
+		"sqlite:" + dir + "/IN-VAIN/x.db":                        "the file's folder doesn't exist",
+		"sqlite:" + dir:                                          "it is a folder",
+		"sqlite:" + dir + "/IN-VAIN?mode=ro":                     "there is no such file, and it can't be made",
+		"sqlite:" + text + "?_pragma=user_version":               "the file is not an SQLite database",
+		"sqlite:" + dir + "/x.db?_pragma=key(IN-VAIN)":           "does not accept one of its parameters",
+		"sqlite:" + dir + "/x.db?vfs=IN-VAIN":                    "does not accept one of its parameters",
+		"sqlite:" + dir + "/x.db?_journal_mode=IN-VAIN":          "does not accept one of its parameters",
+		"sqlite:" + dir + "/a#b%25 c.db?_pragma=foreign_keys=on": "",
+		"sqlite:x?mode=memory":                                   "",
+	} {
+		db := connect(t, url, cfg)
+		_, err := db.ExecContext(t.Context(), "CREATE TABLE t (n int)")
+		if want != "" {
+			if !errors.Is(err, open.ErrConnect) || !strings.Contains(err.Error(), want) ||
+				strings.Contains(err.Error(), "VAIN") || strings.Contains(err.Error(), dir) {
+				t.Errorf("%s: got %v, want %s", url, err, want)
+			}
+			continue
+		}
+		if err != nil || strings.Contains(url, "memory") != (db.Stats().MaxOpenConnections == 1) {
+			t.Errorf("%s: %v with %d connections", url, err, db.Stats().MaxOpenConnections)
+		}
+	}
+	if _, err := os.Stat(filepath.Join(dir, "a#b%25 c.db")); err != nil {
+		t.Error(err)
 	}
 }
 

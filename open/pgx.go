@@ -8,6 +8,7 @@ import (
 	"io/fs"
 	"net"
 	"strconv"
+	"strings"
 	"sync/atomic"
 	"time"
 
@@ -16,6 +17,7 @@ import (
 	"github.com/jackc/pgx/v5/pgconn"
 	"github.com/jackc/pgx/v5/stdlib"
 
+	"github.com/credent-go/credent/internal/dbtarget"
 	"github.com/credent-go/credent/internal/dburl"
 	"github.com/credent-go/credent/internal/wire"
 )
@@ -32,33 +34,52 @@ func (pgxDriver) Connector(databaseURL string, dialer *Dialer) (driver.Connector
 	if cause != "" {
 		return nil, urlError(cause)
 	}
-	target, cause := settings.For(dburl.PGX)
+	target, cause := dbtarget.New(settings, dbtarget.PGX)
 	if cause != "" {
 		return nil, urlError(cause)
 	}
-	cfg, err := pgx.ParseConfig(target.Settings.String())
+	c := &pgxConnector{target: target, dialer: dialer, limits: dialer.Limits(target.Connect)}
+	_, c.fixed = target.Settings["default_query_exec_mode"]
+	for _, attempt := range target.Attempts {
+		var round []*pgx.ConnConfig
+		for _, host := range target.Hosts {
+			cfg, err := pgxConfig(target, host, attempt)
+			if err != nil {
+				return nil, urlError(refusal(err))
+			}
+			cfg.ConnectTimeout = c.limits.Connect
+			round = append(round, cfg)
+		}
+		c.rounds = append(c.rounds, round)
+	}
+	return c, nil
+}
+
+// pgxConfig is what pgx makes of the settings for one host. What the package
+// does by itself is set, so that pgx doesn't look for it.
+func pgxConfig(target *dbtarget.Target, host dbtarget.Host, attempt string) (*pgx.ConnConfig, error) {
+	settings := target.For(host, attempt)
+	settings["connect_timeout"], settings["passfile"] = "0", ""
+	if strings.HasPrefix(host.Name, "@") {
+		settings["host"] = abstract + host.Name
+	}
+	cfg, err := pgx.ParseConfig(settings.String())
 	if err != nil {
-		return nil, urlError(refusal(err))
+		return nil, err
 	}
 	for _, name := range target.Dropped {
 		delete(cfg.RuntimeParams, name) // of a service file
 	}
 	limitTLS(cfg, target)
-	if len(target.HostAddr) > 0 {
-		cfg.LookupFunc = func(ctx context.Context, host string) ([]string, error) {
-			if address, ok := target.HostAddr[host]; ok {
-				return []string{address}, nil
-			}
-			return net.DefaultResolver.LookupHost(ctx, host)
-		}
+	if host.Address != "" {
+		cfg.LookupFunc = func(context.Context, string) ([]string, error) { return []string{host.Address}, nil }
 	}
-	limits := dialer.Limits(target.Connect)
-	cfg.ConnectTimeout = limits.Connect
-	c := &pgxConnector{cfg: cfg, dialer: dialer, limits: limits, alive: target.KeepAlive}
-	c.silent = limits.Silence
-	_, c.fixed = target.Settings["default_query_exec_mode"]
-	return c, nil
+	return cfg, nil
 }
+
+// abstract is the folder that pgx is told for sockets without a file, which it
+// doesn't know. No folder has a zero byte in its name.
+const abstract = "/\x01"
 
 // refusal says why pgx doesn't take settings. Its own error quotes them.
 func refusal(err error) string {
@@ -66,10 +87,24 @@ func refusal(err error) string {
 	if errors.As(err, &path) {
 		return "a file that its parameters or a variable PG… name can't be read: " + path.Err.Error()
 	}
+	for _, known := range []struct{ text, cause string }{
+		{`both "sslcert" and "sslkey" are required`, "sslcert and sslkey go together: give both"},
+		{"unable to find sslpassword", "its sslkey is encrypted: give sslpassword"},
+		{"unable to decrypt key", "its sslpassword doesn't open its sslkey"},
+		{"failed to decode sslkey", "its sslkey isn't a key in the form PEM"},
+		{"unable to load cert", "its sslcert and sslkey aren't a certificate and its key"},
+		{"unable to add CA", "its sslrootcert has no certificate in the form PEM"},
+		{"require_auth", "its require_auth isn't a list of methods that pgx knows"},
+		{"failed to read service", "the file of the service that PGSERVICE names has a line that pgx can't read"},
+	} {
+		if strings.Contains(err.Error(), known.text) {
+			return known.cause
+		}
+	}
 	return "pgx does not accept one of its parameters, or a variable PG…"
 }
 
-func limitTLS(cfg *pgx.ConnConfig, target *dburl.Target) {
+func limitTLS(cfg *pgx.ConnConfig, target *dbtarget.Target) {
 	configs := []*pgconn.FallbackConfig{{TLSConfig: cfg.TLSConfig}}
 	for _, fallback := range append(configs, cfg.Fallbacks...) {
 		if fallback.TLSConfig == nil {
@@ -89,11 +124,10 @@ var tlsVersions = map[string]uint16{"TLSv1": 0x0301, "TLSv1.1": 0x0302, "TLSv1.2
 
 // pgxConnector connects over pgx.
 type pgxConnector struct {
-	cfg    *pgx.ConnConfig
+	target *dbtarget.Target
+	rounds [][]*pgx.ConnConfig // the hosts, for each of the target's attempts
 	dialer *Dialer
 	limits wire.Limits
-	alive  wire.KeepAlive
-	silent time.Duration
 	fixed  bool // the URL says how statements are sent
 	path   atomic.Int32
 }
@@ -110,22 +144,32 @@ func (c *pgxConnector) Driver() driver.Driver { return stdlib.GetDefaultDriver()
 
 // Connect implements driver.Connector.
 func (c *pgxConnector) Connect(ctx context.Context) (driver.Conn, error) {
-	return c.connect(ctx, c.silent)
+	conn, err := wire.FirstOf(ctx, c.rounds, c.target.Random,
+		func(ctx context.Context, cfg *pgx.ConnConfig) (driver.Conn, error) {
+			return c.connect(ctx, cfg, c.limits.Silence)
+		})
+	if err != nil {
+		return nil, c.explain(err)
+	}
+	return conn, nil
 }
 
-func (c *pgxConnector) connect(ctx context.Context, silence time.Duration) (driver.Conn, error) {
+// connect connects to one host.
+func (c *pgxConnector) connect(
+	ctx context.Context, cfg *pgx.ConnConfig, silence time.Duration,
+) (driver.Conn, error) {
 	if c.limits.Connect > 0 {
 		var cancel context.CancelFunc
-		ctx, cancel = context.WithTimeout(ctx, c.limits.Connect*time.Duration(1+len(c.cfg.Fallbacks)))
+		ctx, cancel = context.WithTimeout(ctx, c.limits.Connect*time.Duration(1+len(cfg.Fallbacks)))
 		defer cancel()
 	}
-	cfg := c.cfg.Copy()
+	host, cfg := cfg, cfg.Copy()
 	var made *wire.Conn
 	var done atomic.Bool
 	limits := c.limits
 	limits.Silence = 0 // the limit of connecting holds
 	cfg.DialFunc = func(ctx context.Context, network, address string) (net.Conn, error) {
-		conn, err := c.dialer.Dial(ctx, network, address, limits, c.alive)
+		conn, err := c.dialer.Dial(ctx, network, strings.TrimPrefix(address, abstract), limits, c.target.KeepAlive)
 		if err != nil {
 			return nil, err
 		}
@@ -141,33 +185,35 @@ func (c *pgxConnector) connect(ctx context.Context, silence time.Duration) (driv
 	conn, err := stdlib.GetConnector(*cfg).Connect(ctx)
 	done.Store(true)
 	if err != nil {
-		return nil, c.explain(err)
+		return nil, err
 	}
 	inner := conn.(*stdlib.Conn).Conn().PgConn()
 	if !c.fixed && path == unknown {
 		if path, err = behindPooler(ctx, inner); err != nil {
-			return nil, errors.Join(c.explain(err), conn.Close())
+			return nil, errors.Join(err, conn.Close())
 		}
 		if c.path.Store(path); path == pooled {
 			if err := conn.Close(); err != nil {
-				return nil, c.explain(err)
+				return nil, err
 			}
-			return c.connect(ctx, silence)
+			return c.connect(ctx, host, silence)
 		}
 	}
 	if silence > 0 {
-		quiet := connectFunc{func(ctx context.Context) (driver.Conn, error) { return c.connect(ctx, 0) }, c.Driver()}
+		quiet := connectFunc{func(ctx context.Context) (driver.Conn, error) {
+			conn, err := c.connect(ctx, host, 0)
+			if err != nil {
+				return nil, c.explain(err)
+			}
+			return conn, nil
+		}, c.Driver()}
 		made.LimitSilence(silence, wire.Probe(quiet, int(inner.PID()), silence, c.limits.Connect))
 	}
 	return conn, nil
 }
 
 func (c *pgxConnector) explain(err error) error {
-	values := []string{c.cfg.Host, c.cfg.User, c.cfg.Password, c.cfg.Database}
-	for _, fallback := range c.cfg.Fallbacks {
-		values = append(values, fallback.Host)
-	}
-	return fmt.Errorf("open: %w", wire.ConnectError(err, c.limits.Connect, values...))
+	return fmt.Errorf("open: %w", c.target.Explain(err, c.limits.Connect))
 }
 
 // behindPooler returns pooled if something between gives out connections to the

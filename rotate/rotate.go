@@ -76,7 +76,7 @@ type Config struct {
 	// [states.ErrStateMismatch]. Tokens are brought to what the states say.
 	// What neither says stays as it is.
 	States states.Table
-	// Batch is the number of rows in a page.
+	// Batch is the number of rows in a page. 0 and less mean [DefaultBatch].
 	Batch int
 	// Workers is the number of parts of a table that are worked on at the same
 	// time, each with a connection that reads and one that writes; 0 or less
@@ -87,8 +87,8 @@ type Config struct {
 	// FromStart begins with every row, and takes no notice of how far earlier
 	// runs came.
 	FromStart bool
-	// RowsPerSecond limits how many rows are read in a second; 0 means no
-	// limit.
+	// RowsPerSecond limits how many rows are read in a second. 0 and less mean
+	// no limit.
 	RowsPerSecond int
 	// DryRun counts what would be rewritten and writes nothing.
 	DryRun bool

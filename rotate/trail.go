@@ -12,6 +12,7 @@ import (
 
 	"github.com/credent-go/credent/audit"
 	engine "github.com/credent-go/credent/internal/fieldcrypt/keyring"
+	"github.com/credent-go/credent/internal/nilarg"
 	"github.com/credent-go/credent/internal/recorder"
 	"github.com/credent-go/credent/internal/states"
 )
@@ -48,6 +49,9 @@ func trailOf(ctx context.Context, db *sql.DB, s store) (*audit.Trail, error) {
 // RequiresTrail reports whether a database requires its clients to have an
 // audit trail. The dialect is ent's name.
 func RequiresTrail(ctx context.Context, db *sql.DB, entDialect string) (bool, error) {
+	if err := nilarg.Check("the pool", db); err != nil {
+		return false, fmt.Errorf("rotate: %w", err)
+	}
 	stored, _, err := states.Read(ctx, entsql.Conn{ExecQuerier: db}, entDialect)
 	return states.RequiresTrail(stored), err
 }

@@ -10,6 +10,7 @@ import (
 	"time"
 
 	"github.com/credent-go/credent/internal/dberror"
+	"github.com/credent-go/credent/internal/nilarg"
 )
 
 // verificationTable has a row for each column and verification.
@@ -118,6 +119,9 @@ func LastVerified(ctx context.Context, db *sql.DB) (map[string]Verification, err
 // TABLE.COLUMN: the last ones, at most n of each, the oldest first. Errors are
 // [RecordVerification]'s.
 func Verifications(ctx context.Context, db *sql.DB, n int) (all map[string][]Verification, err error) {
+	if err := nilarg.Check("the pool", db); err != nil {
+		return nil, fmt.Errorf("rotate: %w", err)
+	}
 	rows, err := db.QueryContext(ctx, "SELECT table_name, column_name, verified_at, secrets, failed, ready, found "+
 		"FROM (SELECT v.*, row_number() OVER (PARTITION BY table_name, column_name ORDER BY verified_at DESC) "+
 		"AS place FROM "+verificationTable+" AS v) AS v WHERE place <= $1 "+

@@ -20,10 +20,10 @@ import (
 // without its digest say, aren't among them.
 var refusedWhenBound = map[string][]string{
 	"an update that sets user_account_id must set user_id and all secrets too": {"UpdateOne, moved to another account"},
-	"encrypted.At says another user_id than the row has": {
+	"the user_id given to encrypted.At is not the row's": {
 		"UpdateOne, Modify for another tenant",
 	},
-	"the row that conflicts may be another's: let the upsert set user_id and all secrets too": {
+	"the conflicting row may be another tenant's: let the upsert set user_id and all secrets too": {
 		"bulk upsert of one, Update", "bulk upsert of one, setters", "bulk upsert, Update",
 		"bulk upsert, Update with UpdateAPIKey", "bulk upsert, UpdateAPIKey", "bulk upsert, setters", "upsert, Set",
 		"upsert, Set of the other column to a string", "upsert, Set with the digest of another", "upsert, Update",

@@ -56,6 +56,18 @@ func TestPreferStandby(t *testing.T) {
 	forEachDriver(t, func(t *testing.T, w *world) {
 		both, err := pgreplica.URL(w.database, w.primary, w.standby)
 		must(t, err)
+		for wish, standby := range map[string]bool{
+			"any": false, "read-write": false, "primary": false,
+			"read-only": true, "standby": true, "prefer-standby": true,
+		} {
+			db, _, err := credent.OpenDB(strings.Replace(both, "=read-write", "="+wish, 1), w.opts...)
+			must(t, err)
+			var got bool
+			err = db.QueryRowContext(within(t), "SELECT pg_is_in_recovery()").Scan(&got)
+			if err = errors.Join(err, db.Close()); err != nil || got != standby {
+				t.Errorf("%s leads to the standby: %t, %v", wish, got, err)
+			}
+		}
 		reader := strings.Replace(both, "target_session_attrs=read-write", "target_session_attrs=prefer-standby", 1)
 		c := w.openAt(t, w.url(t, w.primary, nil), reader, credent.Config{})
 		_, err = add(within(t), c, "u", "s")

@@ -1,14 +1,14 @@
-// Package canary tells whether a keyring is the one that a database needs.
+// Package canary tells whether a keyring is the right one for a database.
 //
-// For each encrypted column the database keeps a canary: a token of a text that
-// everybody knows, under the keyring's primary key. Each role of a service may
-// read it, also one that row-level security shows no rows. [Check] opens it and
-// a sample of the rows, and says whether they open, don't open, or couldn't be
-// looked at. [Keep] stores canaries that are missing, and refuses a keyring
+// For each encrypted column the database keeps a canary: a token of a publicly
+// known text, under the keyring's primary key. Every role of a service may read
+// it, even if row-level security hides all rows from it. [Checker.Check] opens
+// canaries and a sample of the rows, and reports whether they open, don't open,
+// or couldn't be checked. [Keep] stores missing canaries, and refuses a keyring
 // that opens no stored secret.
 //
-// Canaries find wrong configuration. They keep no attacker out: whoever may
-// write the table can copy, replace or delete them.
+// Canaries find wrong configuration. They don't stop an attacker, who can copy,
+// replace or delete them with write access to the table.
 package canary
 
 import (
@@ -20,8 +20,8 @@ import (
 	"github.com/credent-go/credent/internal/fieldcrypt/keyring"
 )
 
-// The table has a row for each encrypted column, named as in
-// credent_verifications.
+// Names of the table, which has a row for each encrypted column, and its
+// column.
 const (
 	Table = "credent_canary"
 	Token = "token"
@@ -29,21 +29,22 @@ const (
 
 // Errors to be tested with errors.Is.
 var (
-	// ErrNotChecked means that nobody could look, so that the key may be right
-	// or wrong.
+	// ErrNotChecked means that nothing could be checked, so that the key may be
+	// right or wrong.
 	ErrNotChecked = errors.New("not checked")
 
 	// ErrNoTable means that the database has no table for canaries.
-	ErrNoTable = errors.New("the database has no table " + Table)
+	ErrNoTable = errors.New("the database has no table " + Table + ": add its statements, which " +
+		"encrypted.CanaryTable returns, to your migrations")
 )
 
 // known is the text of every canary.
 const known = "credent canary"
 
 // derive returns the keys of a column's canary: HKDF-SHA-256 (RFC 5869) of each
-// key of the keyring, without salt. The label keeps canaries from being used as
-// any other token, and one column's as another's. It leaves the Postgres schema
-// out, as for bound tokens.
+// key of the keyring, without salt. The label keeps a canary from opening as
+// any other token, or as another column's canary. It omits the Postgres schema,
+// as for bound tokens.
 func derive(set *keyring.Set, of column.Column) (*keyring.Set, error) {
 	info := "credent canary v1\x00" + of.Table + "\x00" + of.Name
 	return set.Derive(func(k *fernet.Key) (*fernet.Key, error) { return fernet.Derive(k, info) })
@@ -62,8 +63,8 @@ func sealed(ring *keyring.Ring, of column.Column) (string, error) {
 	return keys.Encrypt(known), nil
 }
 
-// open returns the key of the keyring that a canary is under, and whether that
-// is the primary key. Errors are [fernet.Decrypt]'s.
+// open returns the keyring's key that opens a canary, and whether it is the
+// primary key. Errors are [fernet.Decrypt]'s.
 func open(ring *keyring.Ring, of column.Column, token string) (key *fernet.Key, primary bool, err error) {
 	set, err := keyring.Load(ring)
 	if err != nil {
@@ -78,7 +79,7 @@ func open(ring *keyring.Ring, of column.Column, token string) (key *fernet.Key, 
 	case err != nil:
 		return nil, false, err
 	case text != known:
-		return nil, false, fmt.Errorf("%w: it is of another text", fernet.ErrCorrupt)
+		return nil, false, fmt.Errorf("%w: it has a different text", fernet.ErrCorrupt)
 	}
 	return set.Keys()[index], index == 0, nil
 }

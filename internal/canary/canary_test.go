@@ -93,7 +93,7 @@ func newRing(t *testing.T, previous ...string) (*keyring.Ring, string) {
 	return ring, key
 }
 
-// plan returns what the database does for a query.
+// plan returns the database's plan for a query.
 func plan(t *testing.T, db *sql.DB, explain, query string) (text string) {
 	t.Helper()
 	rows, err := db.QueryContext(t.Context(), explain+" "+query)
@@ -121,15 +121,15 @@ func plan(t *testing.T, db *sql.DB, explain, query string) (text string) {
 	return text
 }
 
-// TestSampleIsBounded looks at tables of 100,000 rows, without a
-// secret: the database finds the last 200 by the primary key's index.
+// TestSampleIsBounded samples tables of 100,000 rows without a secret: the
+// database finds the last 200 by the primary key's index.
 func TestSampleIsBounded(t *testing.T) {
 	t.Parallel()
 	const rows = 100_000
 	for _, test := range []struct {
 		name, schema          string
 		postgres, sqlite      string // columns
-		fromN                 string // what a row has, by its number n
+		fromN                 string // a row's values, by its number n
 		postgresPlan, another string // parts of the plan
 	}{
 		{
@@ -193,7 +193,7 @@ func TestSampleIsBounded(t *testing.T) {
 					t.Errorf("the plan is\n%s\nwant %s", text, want)
 				}
 				if db == pg && !strings.Contains(text, "rows=200 ") {
-					t.Errorf("it does not stop after 200 rows:\n%s", text)
+					t.Errorf("the query does not stop after 200 rows:\n%s", text)
 				}
 				found, err := s.look(t.Context())
 				if err != nil || found.Err != nil || !strings.Contains(found.Unseen, "200") {
@@ -204,8 +204,8 @@ func TestSampleIsBounded(t *testing.T) {
 	}
 }
 
-// TestSampleOfPartitions looks at partitions, whose primary key has the tenant
-// first, before and after Postgres knows how many rows there are.
+// TestSampleOfPartitions samples partitions with the tenant first in the
+// primary key, before and after Postgres knows the number of rows.
 func TestSampleOfPartitions(t *testing.T) {
 	t.Parallel()
 	const rows = 30_000
@@ -227,7 +227,7 @@ func TestSampleOfPartitions(t *testing.T) {
 		if err != nil {
 			t.Fatal(err)
 		}
-		// The connection may not have told yet what it read before.
+		// The connection may not have reported its earlier reads yet.
 		readRows := func() (n int) {
 			if err := tx.QueryRowContext(t.Context(), `SELECT coalesce(sum(seq_tup_read + coalesce(idx_tup_fetch, 0)), 0)::int
 				FROM pg_stat_xact_user_tables WHERE relname LIKE 'p\_%'`).Scan(&n); err != nil {
@@ -242,7 +242,7 @@ func TestSampleOfPartitions(t *testing.T) {
 			t.Errorf("after %s: got %+v, %v", statement, found, err)
 		}
 		read := readRows() - before
-		if read < lookedAt || read > 2*(lookedAt+1) { // of each partition as many, at most
+		if read < lookedAt || read > 2*(lookedAt+1) { // at most that many from each partition
 			t.Errorf("after %s it reads %d of %d rows", statement, read, rows)
 		}
 		if err := tx.Rollback(); err != nil {
@@ -251,8 +251,7 @@ func TestSampleOfPartitions(t *testing.T) {
 	}
 }
 
-// names returns the names of the columns that are declared before a PRIMARY
-// KEY.
+// names returns the names of the columns declared before a PRIMARY KEY.
 func names(columns string) string {
 	if strings.HasPrefix(columns, "org") {
 		return "org, id"
@@ -261,7 +260,7 @@ func names(columns string) string {
 	return name
 }
 
-// The catalog tells what a role can't look at, in a transaction that goes on.
+// The catalog shows what a role can't read, so the transaction doesn't fail.
 func TestUnseen(t *testing.T) {
 	t.Parallel()
 	db := openPostgres(t)
@@ -338,8 +337,8 @@ func TestUnseen(t *testing.T) {
 	exec(t, conn, "ROLLBACK", "RESET ROLE")
 }
 
-// Two writers with keys of their own, on an empty database, end with one
-// canary.
+// If two writers with different keys race on an empty database, one canary is
+// stored.
 func TestKeepRace(t *testing.T) {
 	t.Parallel()
 	db := openPostgres(t)
@@ -364,11 +363,12 @@ func TestKeepRace(t *testing.T) {
 		}
 	}
 	if kept != 1 {
-		t.Errorf("%d writers believe that their canary is the one", kept)
+		t.Errorf("%d writers believe that their canary is stored", kept)
 	}
 }
 
-// A canary opens as no other column's, and nothing else is taken for one.
+// A canary doesn't open as another column's, and no other token opens as a
+// canary.
 func TestCanaryOfAnotherColumn(t *testing.T) {
 	t.Parallel()
 	ring, old := newRing(t)

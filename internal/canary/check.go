@@ -10,7 +10,7 @@ import (
 	"github.com/credent-go/credent/internal/fieldcrypt/keyring"
 )
 
-// Checker tells for one keyring and database whether columns open.
+// Checker checks whether a keyring opens columns of a database.
 type Checker struct {
 	DB
 	ring *keyring.Ring
@@ -27,16 +27,16 @@ func NewChecker(db DB, ring *keyring.Ring) (*Checker, error) {
 	return &Checker{DB: db, ring: ring}, nil
 }
 
-// Check opens the canary of each column and a sample of its rows. It returns
-// nil if each column had something to open, and all of it opened; why something
-// doesn't open; and otherwise an [ErrNotChecked].
+// Check opens each column's canary and a sample of its rows. It returns nil if
+// every column had something to open and all of it opened, the first error if
+// something doesn't open, and otherwise an [ErrNotChecked].
 func (c *Checker) Check(ctx context.Context, columns ...column.Column) error {
 	return c.CheckRows(ctx, func(of column.Column) (Rows, error) {
 		return c.newSampler(c.ring, of).look(ctx)
 	}, columns...)
 }
 
-// CheckRows is Check with the caller's look at the rows.
+// CheckRows is like Check, and calls look to check a column's rows.
 func (c *Checker) CheckRows(
 	ctx context.Context, look func(of column.Column) (Rows, error), columns ...column.Column,
 ) error {
@@ -49,7 +49,7 @@ func (c *Checker) CheckRows(
 		switch {
 		case err == nil:
 		case !errors.Is(err, ErrNotChecked):
-			return err // whatever else could not be looked at
+			return err // even if other columns couldn't be checked
 		case unseen == nil:
 			unseen = err
 		}
@@ -78,8 +78,8 @@ func (c *Checker) column(ctx context.Context, look func(of column.Column) (Rows,
 	return nil
 }
 
-// canary opens the canary of a column. If there is none that the role can read,
-// it says why.
+// canary opens a column's canary. missing says why there is none that the role
+// can read.
 func (c *Checker) canary(ctx context.Context, of column.Column) (missing string, err error) {
 	if !c.asked {
 		if c.unreadable, err = c.DB.unreadable(ctx); err != nil {
@@ -97,15 +97,15 @@ func (c *Checker) canary(ctx context.Context, of column.Column) (missing string,
 	return state.Missing, nil
 }
 
-// State is what is known of one canary.
+// State is the state of one canary.
 type State struct {
-	Missing string      // why there is none to open
-	Key     *fernet.Key // of the keyring, that opens it
-	Primary bool        // it is the primary key
-	Err     error       // why none opens it
+	Missing string      // why there is no canary to open
+	Key     *fernet.Key // the keyring's key that opens it
+	Primary bool        // Key is the primary key
+	Err     error       // why no key opens it
 }
 
-// States returns the state of the canary of each column.
+// States returns the state of each column's canary.
 func States(ctx context.Context, db DB, ring *keyring.Ring, columns ...column.Column) ([]State, error) {
 	unreadable, err := db.unreadable(ctx)
 	if err != nil {

@@ -13,13 +13,13 @@ import (
 	"github.com/credent-go/credent/internal/sqldialect"
 )
 
-// DB is a database, as one connection or a pool sees it.
+// DB is a database, reached by a connection or a pool.
 type DB struct {
 	On     dialect.ExecQuerier
 	SQLite bool
 }
 
-// Of finds out what kind of database a pool or a connection leads to.
+// Of returns the database of a pool or connection, with its dialect.
 func Of(ctx context.Context, db interface {
 	entsql.ExecQuerier
 	QueryRowContext(ctx context.Context, query string, args ...any) *sql.Row
@@ -32,8 +32,7 @@ func Of(ctx context.Context, db interface {
 	return DB{On: entsql.Conn{ExecQuerier: db}, SQLite: d == dialect.SQLite}, nil
 }
 
-// named returns a column as the database names it: ent leaves schemas out for
-// SQLite.
+// named returns a column as the database names it: ent omits schemas on SQLite.
 func (db DB) named(of column.Column) column.Column {
 	if db.SQLite {
 		return of.InSchema("")
@@ -58,15 +57,15 @@ func (db DB) query(
 	return rows.Err()
 }
 
-// table is what the catalog says about a table, for this role.
+// table is a table's entry in the catalog, for this role.
 type table struct {
-	columns map[string]bool // whether the role may read it, by name
+	columns map[string]bool // by name: whether the role may read it
 	key     []string        // columns of the primary key, in order
 	hidden  bool            // row-level security applies to the role
 }
 
-// The catalog is asked first, since a query that fails ends a transaction of
-// the caller's.
+// The catalog is read first, since a failed query would abort the caller's
+// transaction.
 const (
 	postgresCatalog = `SELECT a.attname, has_column_privilege(a.attrelid, a.attnum, 'SELECT'), row_security_active(a.attrelid),
 		coalesce((SELECT s.n + 1 FROM generate_series(0, i.indnkeyatts - 1) AS s (n) WHERE i.indkey[s.n] = a.attnum), 0)
@@ -75,7 +74,7 @@ const (
 	sqliteCatalog = `SELECT name, true, false, pk FROM pragma_table_info(?) ORDER BY 4`
 )
 
-// describe reads the catalog. A table that isn't there has no columns.
+// describe reads the catalog. A missing table has no columns.
 func (db DB) describe(ctx context.Context, schema, name string) (table, error) {
 	query, arg := postgresCatalog, column.QuoteTable(schema, name)
 	if db.SQLite {
@@ -100,7 +99,7 @@ func (db DB) describe(ctx context.Context, schema, name string) (table, error) {
 	return t, err
 }
 
-// lacks says why the role can't read columns of a table; "" if it can.
+// lacks returns why the role can't read columns of a table, or "".
 func (t table) lacks(name string, columns ...string) string {
 	if len(t.columns) == 0 {
 		return "there is no table " + name
@@ -118,8 +117,8 @@ func (t table) lacks(name string, columns ...string) string {
 	return ""
 }
 
-// table describes the table of a column. It is an error if the role can't read
-// the column and those beside it.
+// table describes a column's table. It returns an error if the role can't read
+// the column, its tenant or its blind index.
 func (db DB) table(ctx context.Context, of column.Column) (table, error) {
 	of = db.named(of)
 	t, err := db.describe(ctx, of.Schema, of.Table)
@@ -132,8 +131,8 @@ func (db DB) table(ctx context.Context, of column.Column) (table, error) {
 	return t, nil
 }
 
-// Key returns the columns of the primary key of a column's table, in their
-// order: none if it has no key, or the role can't read the whole of it.
+// Key returns the primary key columns of a column's table, in order. It returns
+// none if there is no key, or the role can't read all of it.
 func (db DB) Key(ctx context.Context, of column.Column) ([]string, error) {
 	of = db.named(of)
 	t, err := db.describe(ctx, of.Schema, of.Table)
@@ -148,9 +147,9 @@ func (t table) readableKey() []string {
 	return t.key
 }
 
-// Rows returns how the rows of a column's table can be looked at: [DB.Key], and
-// whether row-level security applies to the role. It is an error if the role
-// can't read the column.
+// Rows returns [DB.Key], and whether row-level security hides rows of the
+// column's table from the role. It returns an error if the role can't read the
+// column.
 func (db DB) Rows(ctx context.Context, of column.Column) (key []string, hidden bool, err error) {
 	t, err := db.table(ctx, of)
 	return t.readableKey(), t.hidden, err

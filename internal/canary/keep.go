@@ -10,13 +10,12 @@ import (
 )
 
 // Keep stores a canary for each column that has none. It refuses a keyring that
-// doesn't open the canary that is there, or opens none of the column's tokens:
-// the error is then [fernet.ErrUnknownKey] or another of Decrypt's, and nothing
-// is changed. It replaces no canary: [Move] does, when everything is under
-// another primary key.
+// doesn't open an existing canary, or opens none of the column's tokens: the
+// error is then [fernet.ErrUnknownKey] or another of Decrypt's, and nothing is
+// changed. It doesn't replace canaries: [Move] does that after a rotation.
 //
-// Errors: [keyring.ErrNoKey], [ErrNoTable]; [ErrNotChecked] if the role doesn't
-// see the column's rows, so that nobody knows whether the key is right.
+// Errors: [keyring.ErrNoKey], [ErrNoTable]; [ErrNotChecked] if the role can't
+// see the column's rows, so that the key can't be checked.
 func Keep(ctx context.Context, db DB, ring *keyring.Ring, columns ...column.Column) error {
 	if _, err := keyring.Load(ring); err != nil {
 		return err
@@ -47,11 +46,11 @@ func (db DB) keep(ctx context.Context, ring *keyring.Ring, of column.Column) err
 			return err
 		}
 	}
-	_, _, err = open(ring, of, token) // of another writer, it may be
+	_, _, err = open(ring, of, token) // another writer may have stored it
 	return err
 }
 
-// put stores a canary, and returns the one that the database has then.
+// put stores a canary, unless there is one, and returns the stored canary.
 func (db DB) put(ctx context.Context, ring *keyring.Ring, of column.Column) (string, error) {
 	token, err := sealed(ring, of)
 	if err != nil {
@@ -63,8 +62,8 @@ func (db DB) put(ctx context.Context, ring *keyring.Ring, of column.Column) (str
 	return db.Read(ctx, of)
 }
 
-// prove returns how many tokens of the column the keyring opens, and an error
-// if it opens none of those that there are.
+// prove returns how many of the column's tokens the keyring opens, and an error
+// if there are tokens and it opens none.
 func (s *sampler) prove(ctx context.Context) (opened int, err error) {
 	t, err := s.table(ctx, s.of)
 	if err == nil && t.hidden {
@@ -84,16 +83,16 @@ func (s *sampler) prove(ctx context.Context) (opened int, err error) {
 	return rows.Opened, err
 }
 
-// Outcome is what became of one canary in a rotation.
+// Outcome is the result of [Move] for one canary.
 type Outcome struct {
-	Written bool  // it was made, or replaced by one under the primary key, or is to be
-	Err     error // why it doesn't open, and was left as it is
+	Written bool  // it was made or replaced, or would be in a dry run
+	Err     error // why it doesn't open; it was then left as it is
 }
 
-// Move brings the canary of a column under the primary key, after the column's
-// rows. One that doesn't open is replaced only if the keyring opens the tokens
-// of the column, so that it's the canary that is out of date. One that is
-// missing is made. Both need rows, which says that all of the column's opened.
+// Move replaces a column's canary with one under the primary key, after the
+// column's rows were re-encrypted. rows says that all of them opened: then Move
+// also makes a missing canary, and replaces one that doesn't open if the
+// keyring opens the column's tokens, so that the canary is out of date.
 func Move(
 	ctx context.Context, db DB, ring *keyring.Ring, of column.Column, rows, dryRun bool,
 ) (result Outcome, err error) {

@@ -21,20 +21,20 @@ import (
 )
 
 const (
-	// sampleSize is the number of secrets of a column that a check opens, and
-	// lookedAt the number of rows that it looks at to find them: most may have
-	// none, and a check must not read a table of millions.
+	// sampleSize is the number of a column's secrets that a check opens, and
+	// lookedAt the number of rows that it reads to find them: most rows may
+	// have none, and a check must not read a table of millions.
 	sampleSize = 10
 	lookedAt   = 200
 	// evidence is the number of tokens that Keep opens.
 	evidence = 1000
 )
 
-// Rows is what a look at a column's rows has found.
+// Rows is the result of checking a column's rows.
 type Rows struct {
 	Opened int    // secrets that opened
-	Err    error  // why a secret didn't, if none opened, or why they can't be right
-	Unseen string // why there was none to open, if there wasn't: a canary then stands for them
+	Err    error  // why none opened, or what is wrong with those that did
+	Unseen string // why there were none to open; then the canary decides
 }
 
 // secret is one stored secret.
@@ -43,28 +43,28 @@ type secret struct {
 	place     seal.Place
 	digest    []byte
 	plaintext func() string // nil if it doesn't open
-	ring      *keyring.Ring // that opened it
+	ring      *keyring.Ring // the keyring that opened it
 }
 
-// sampler opens secrets of one column.
+// sampler opens a sample of one column's secrets.
 type sampler struct {
 	DB
 	ring    *keyring.Ring
 	of      column.Column
-	stored  column.Column // in the table of states, which has its schema
-	given   states.Set    // in the database
+	stored  column.Column // of, as the table of states names it, with its schema
+	given   states.Set    // the states in the database
 	locate  seal.Locator
 	digests blindindex.Digester
 }
 
-// HiddenRows says why rows aren't looked at where row-level security applies.
-// Nothing would bound that: the database reads rows until it finds some that
+// HiddenRows says why rows aren't checked if row-level security applies. The
+// query would be unbounded: the database reads rows until it finds some that
 // the role may see.
 const HiddenRows = "row-level security hides rows from this role"
 
-// look opens the last secrets of the column by primary key. It accepts them
-// bound or not, under the keyring or under their tenants' keys, unless the
-// column's state in the database refuses them.
+// look opens the column's last secrets by primary key. It accepts tokens bound
+// or not, under the keyring or tenants' keys, unless the column's states in the
+// database refuse them.
 func (s *sampler) look(ctx context.Context) (Rows, error) {
 	t, err := s.table(ctx, s.of)
 	if err != nil {
@@ -92,8 +92,8 @@ func (s *sampler) look(ctx context.Context) (Rows, error) {
 	return Rows{Unseen: fmt.Sprintf("the last rows, up to %d, have no secret", lookedAt)}, nil
 }
 
-// lastRows returns the query of the last secrets. The database finds the rows
-// by the index of the primary key, and stops.
+// lastRows returns the query for the last secrets. The database finds them by
+// the primary key's index, and stops.
 func (s *sampler) lastRows(t table) string {
 	order := ""
 	if key := t.readableKey(); len(key) > 0 {
@@ -106,7 +106,7 @@ func (s *sampler) lastRows(t table) string {
 	return fmt.Sprintf(`SELECT s, t, i FROM (%s%s LIMIT %d) AS x WHERE s IS NOT NULL LIMIT %d`, s.selected(), order, lookedAt, sampleSize)
 }
 
-// anyTokens returns the query of any tokens, which may read the whole table.
+// anyTokens returns a query for any tokens, which may read the whole table.
 func (s *sampler) anyTokens() string {
 	return fmt.Sprintf(`SELECT s, t, i FROM (%s) AS x WHERE CAST(s AS TEXT) LIKE '%s%%' LIMIT %d`, s.selected(), fernet.Prefix, evidence)
 }
@@ -134,10 +134,9 @@ func (s *sampler) read(ctx context.Context, query string) (found []secret, err e
 	return found, err
 }
 
-// openAll opens secrets, first with the keyring, and if it opens none with the
-// tenants' keys. If all are of tenants whose key was destroyed, they say
-// nothing about the keyring. The error is the database's, which then says
-// nothing about the secrets either.
+// openAll opens secrets with the keyring, or with tenants' keys if the keyring
+// opens none. If all belong to tenants whose key was destroyed, they prove
+// nothing about the keyring. err is the database's error.
 func (s *sampler) openAll(ctx context.Context, found []secret) (result Rows, err error) {
 	for i := range found {
 		if err := s.open(&found[i], tenantkey.Key{}); err == nil {
@@ -174,7 +173,7 @@ func (s *sampler) open(one *secret, key tenantkey.Key) error {
 	return err
 }
 
-// plaintext returns a secret's plaintext, if the column's states take it.
+// plaintext returns a secret's plaintext, if the column's states accept it.
 func (s *sampler) plaintext(one *secret, key tenantkey.Key) (string, error) {
 	if e := s.given.Encryption; !fernet.IsToken(one.token) && e != states.Unset && e != states.Require {
 		return one.token, nil
@@ -199,8 +198,8 @@ func (s *sampler) plaintext(one *secret, key tenantkey.Key) (string, error) {
 	return o.Plaintext, nil
 }
 
-// openOfTenants opens secrets with their tenants' keys. A database may have no
-// such keys.
+// openOfTenants opens secrets with their tenants' keys, if the database has
+// any.
 func (s *sampler) openOfTenants(ctx context.Context, found []secret) (opened, shredded int, err error) {
 	var tenants []string
 	for _, one := range found {
@@ -228,8 +227,8 @@ func (s *sampler) openOfTenants(ctx context.Context, found []secret) (opened, sh
 	return opened, shredded, nil
 }
 
-// checkDecoded returns an error if none of the secrets that opened decodes as
-// the field's type.
+// checkDecoded returns an error if no opened secret decodes as the field's
+// type.
 func (s *sampler) checkDecoded(found []secret) (failed error) {
 	opened := 0
 	for _, one := range found {
@@ -249,7 +248,7 @@ func (s *sampler) checkDecoded(found []secret) (failed error) {
 	return failed
 }
 
-// checkDigests compares the digests of the secrets that opened.
+// checkDigests checks the digests of the opened secrets.
 func (s *sampler) checkDigests(found []secret) error {
 	if s.of.Index == "" {
 		return nil
@@ -272,7 +271,7 @@ func (s *sampler) checkDigests(found []secret) error {
 			return err
 		}
 		if !slices.ContainsFunc(digests, func(d []byte) bool { return slices.Equal(d, one.digest) }) {
-			return fmt.Errorf("%w: it has a digest of something else: run rotate", blindindex.ErrBlindIndex)
+			return fmt.Errorf("%w: it has another secret's digest: run rotate", blindindex.ErrBlindIndex)
 		}
 	}
 	if cfg.Unique && opened > 0 && indexed == 0 {
@@ -282,7 +281,6 @@ func (s *sampler) checkDigests(found []secret) error {
 	return nil
 }
 
-// newSampler returns what opens secrets of a column.
 func (db DB) newSampler(ring *keyring.Ring, of column.Column) *sampler {
 	return &sampler{DB: db, ring: ring, of: db.named(of), stored: of}
 }

@@ -10,8 +10,8 @@ import (
 	"github.com/credent-go/credent/internal/fieldcrypt/column"
 )
 
-// CreateTable returns the statements that make the table, for schemas whose
-// migrations aren't Credent's.
+// CreateTable returns the statements that create the table, for schemas without
+// Credent's migrations.
 func CreateTable(d string) []string {
 	text := map[string]string{dialect.Postgres: "character varying", dialect.SQLite: "varchar"}[d]
 	if text == "" {
@@ -26,7 +26,7 @@ func CreateTable(d string) []string {
 )`, Table, text, Token)}
 }
 
-// unreadable says why the role can't read canaries; "" if it can.
+// unreadable returns why the role can't read canaries, or "".
 func (db DB) unreadable(ctx context.Context) (string, error) {
 	t, err := db.describe(ctx, "", Table)
 	if err != nil {
@@ -48,27 +48,27 @@ const (
 	whereColumn = ` WHERE "table_name" = $1 AND "column_name" = $2`
 	readToken   = `SELECT "` + Token + `" FROM "` + Table + `"` + whereColumn
 	insertToken = `INSERT INTO "` + Table + `" ("table_name", "column_name", "` + Token + `") VALUES ($1, $2, $3) ON CONFLICT DO NOTHING`
-	// With its arguments in the text's order, by which some drivers of SQLite
-	// count them.
+	// Arguments are in the text's order, since some SQLite drivers count them
+	// by it.
 	updateToken = `UPDATE "` + Table + `" SET "` + Token + `" = $1 WHERE "table_name" = $2 AND "column_name" = $3 AND "` + Token + `" = $4`
 	deleteToken = `DELETE FROM "` + Table + `"` + whereColumn
 )
 
-// Read returns the canary of a column, or "".
+// Read returns a column's canary, or "".
 func (db DB) Read(ctx context.Context, of column.Column) (token string, err error) {
 	of = db.named(of)
 	err = db.query(ctx, func(scan func(...any) error) error { return scan(&token) }, readToken, of.TableName(), of.Name)
 	return token, err
 }
 
-// insert stores the canary of a column, unless it has one.
+// insert stores a column's canary, unless there is one.
 func (db DB) insert(ctx context.Context, of column.Column, token string) error {
 	of = db.named(of)
 	return db.On.Exec(ctx, insertToken, []any{of.TableName(), of.Name, token}, nil)
 }
 
-// replace replaces the canary of a column by another, if it is still the old
-// one, and reports whether it was.
+// replace replaces a column's canary, if it is still before, and reports
+// whether it was.
 func (db DB) replace(ctx context.Context, of column.Column, before, token string) (bool, error) {
 	of = db.named(of)
 	var result sql.Result
@@ -79,7 +79,7 @@ func (db DB) replace(ctx context.Context, of column.Column, before, token string
 	return n > 0, err
 }
 
-// Drop deletes the canary of a column that has no tokens any more.
+// Drop deletes the canary of a column without tokens.
 func (db DB) Drop(ctx context.Context, of column.Column) error {
 	of = db.named(of)
 	return db.On.Exec(ctx, deleteToken, []any{of.TableName(), of.Name}, nil)

@@ -1,5 +1,5 @@
-// Package clientconfig validates a client's configuration, and says what its
-// driver and hooks make of it.
+// Package clientconfig validates a client's configuration, and makes its driver
+// and hooks.
 package clientconfig
 
 import (
@@ -18,6 +18,7 @@ import (
 	engine "github.com/credent-go/credent/internal/fieldcrypt/keyring"
 	"github.com/credent-go/credent/internal/fieldcrypt/seal"
 	"github.com/credent-go/credent/internal/hooks"
+	"github.com/credent-go/credent/internal/nilarg"
 	"github.com/credent-go/credent/internal/observe"
 	"github.com/credent-go/credent/internal/recorder"
 	"github.com/credent-go/credent/internal/replica"
@@ -66,13 +67,15 @@ func (cfg Config) Check() error {
 		return fmt.Errorf("client: %w: ExpiringWithin is negative", ErrConfig)
 	case cfg.ExpiringWithin != 0 && cfg.OnExpiring == nil:
 		return fmt.Errorf("client: %w: ExpiringWithin is set, and OnExpiring is not", ErrConfig)
+	case cfg.Reader != nil && nilarg.Check("Reader", cfg.Reader) != nil:
+		return fmt.Errorf("client: %w: Reader is a nil pointer", ErrConfig)
 	case cfg.OnReaderError != nil && cfg.Reader == nil:
 		return fmt.Errorf("client: %w: OnReaderError is set, and Reader is not", ErrConfig)
 	}
 	return nil
 }
 
-// Guard returns what refuses roles, or nil if row-level security isn't
+// Guard returns the guard for roles, or nil if row-level security isn't
 // required.
 func (cfg Config) Guard(entDialect string) (*tenancy.Guard, error) {
 	if !cfg.RequireRowSecurity {
@@ -105,7 +108,7 @@ func (cfg Config) Around(drv dialect.Driver) (dialect.Driver, error) {
 	return replica.New(primary, reader, cfg.OnReaderError), nil
 }
 
-// Driver is how the client's driver encrypts and decrypts.
+// Driver returns the configuration of the client's driver.
 func (cfg Config) Driver() driver.Config {
 	columns := ent.EncryptedColumns()
 	var table states.Table
@@ -132,7 +135,7 @@ func (cfg Config) Driver() driver.Config {
 	return made
 }
 
-// Hooks are the client's hooks beside the rules.
+// Hooks returns the configuration of the client's hooks.
 func (cfg Config) Hooks() hooks.Config {
 	made := hooks.Config{Audit: cfg.Audit, Formats: cfg.Formats, FormatWarnings: cfg.FormatWarnings}
 	if cfg.OnExpiring != nil {

@@ -1,8 +1,8 @@
-// Command concurrent finds the tests that start goroutines, by themselves or
-// by a helper in their package's test files, so that make test can run them
-// under the race detector and the others without. It prints a pattern for
-// go test's -run, or with -packages the folders. -also names tests that don't
-// start goroutines and share the product's global state in parallel subtests.
+// Command concurrent finds the tests that start goroutines, directly or in a
+// helper in their package's test files, so that make test can run only these
+// under the race detector. It prints a pattern for go test's -run, or with
+// -packages the folders. -also names tests that don't start goroutines but
+// share the product's global state in parallel subtests.
 //
 //	go run ./internal/concurrent -also TestCopy,TestReadPaths integration/*/
 package main
@@ -53,15 +53,15 @@ func main() {
 	}
 }
 
-// function is what the test files of a package say about functions of a name.
+// function describes a package's test functions with one name.
 type function struct {
 	starts bool
 	calls  []string
 }
 
 // find returns the tests of a folder that start goroutines, and the added ones.
-// It goes by names alone, so it may return a test too many, and none too few as
-// long as the goroutine is started in test files.
+// It matches functions by name only, so it may return too many tests, but
+// misses none if the goroutine is started in test files.
 func find(dir string, added []string) (tests []string, err error) {
 	files, err := filepath.Glob(filepath.Join(dir, "*_test.go"))
 	if err != nil {
@@ -101,7 +101,7 @@ func find(dir string, added []string) (tests []string, err error) {
 	return tests, nil
 }
 
-// look notes a go statement, a call of a Go method, and what is called.
+// look notes go statements, calls of a method Go, and called functions.
 func (f *function) look(n ast.Node) bool {
 	switch n := n.(type) {
 	case *ast.GoStmt:

@@ -1,5 +1,4 @@
-// Package dberror reads what database drivers say, whichever they are, without
-// linking one.
+// Package dberror reads errors of any database driver, without linking one.
 package dberror
 
 import (
@@ -8,15 +7,15 @@ import (
 	"strings"
 )
 
-// Answer is an error that a Postgres server gave. A part that it didn't give is
-// empty. What a node of a Citus cluster said is told as one server would have:
-// with the SQLSTATE of the fault, and with names that have no shard's number.
+// Answer is a Postgres server's error. Missing parts are empty. An error of a
+// Citus node is converted to a single server's: with the fault's SQLSTATE, and
+// with names without shard numbers.
 type Answer struct {
 	State                                     string // SQLSTATE
 	Message, Detail, Where, Table, Constraint string
 }
 
-// stated is what pgx's and lib/pq's errors of a server have in common.
+// stated is implemented by server errors of pgx and lib/pq.
 type stated interface {
 	error
 	SQLState() string
@@ -35,7 +34,7 @@ func Of(err error) (Answer, bool) {
 	}
 	for _, part := range []struct {
 		to    *string
-		names []string // of pgx's, and of lib/pq's
+		names []string // field names of pgx and lib/pq
 	}{
 		{&a.Message, []string{"Message"}},
 		{&a.Detail, []string{"Detail"}},
@@ -54,7 +53,7 @@ func Of(err error) (Answer, bool) {
 	return a, true
 }
 
-// State returns the SQLSTATE of an error, or "" if no server gave it.
+// State returns the SQLSTATE of an error, or "" if it isn't a server's.
 func State(err error) string {
 	a, _ := Of(err)
 	return a.State
@@ -72,11 +71,11 @@ const (
 	SQLiteNotADB     = 26
 )
 
-// SQLite returns the primary result code in an error of SQLite, or 0 if it is
-// none. It knows modernc's driver, and drivers that, like mattn's, have a
-// struct sqlite3.Error.
+// SQLite returns the primary result code of a SQLite error, or 0 for other
+// errors. It supports modernc's driver, and drivers with a struct
+// sqlite3.Error, like mattn's.
 func SQLite(err error) int {
-	const primary = 0xff // the rest tells cases of one kind apart
+	const primary = 0xff // the other bits distinguish cases of one kind
 	var coded interface{ Code() int }
 	if errors.As(err, &coded) {
 		return coded.Code() & primary
@@ -93,11 +92,11 @@ func SQLite(err error) int {
 	return 0
 }
 
-// PID returns the server process that a driver's connection was told when it
-// was made, or 0 if the driver doesn't tell.
+// PID returns the server process ID that a driver's connection got when it
+// connected, or 0 if the driver doesn't expose it.
 func PID(conn any) (pid int) {
 	defer func() {
-		if recover() != nil { // a driver whose methods have other types
+		if recover() != nil { // the driver's methods have other types
 			pid = 0
 		}
 	}()

@@ -5,15 +5,15 @@ import (
 	"strings"
 )
 
-// internalError is the SQLSTATE under which Citus passes on what a node said of
-// a COPY.
+// internalError is the SQLSTATE with which Citus passes on a node's error of a
+// COPY.
 const internalError = "XX000"
 
-// onNode is how Citus ends the context of an error that it passes on.
+// onNode ends the context of an error that Citus passes on.
 const onNode = "while executing command on "
 
-// faults are what Postgres says of a row or of a session, with the SQLSTATE
-// that it has there. A message that names a constraint has it in quotes.
+// faults are Postgres' messages about a row or a session, with their SQLSTATE.
+// A constraint's name is in quotes.
 var faults = []struct {
 	text, state string
 }{
@@ -32,17 +32,16 @@ var faults = []struct {
 }
 
 var (
-	// constraintName and tableName are how Postgres names them in a message.
-	// Both have the number of a shard at their end, a check constraint has not.
+	// constraintName and tableName match names in Postgres' messages. They end
+	// in a shard's number, except for check constraints.
 	constraintName = regexp.MustCompile(` constraint "([^"]+)"`)
 	tableName      = regexp.MustCompile(`(?:table|relation) "([^"]+)"`)
 	shardNumber    = regexp.MustCompile(`_[0-9]{6,}$`)
 )
 
-// ofNode completes an answer that a node of a Citus cluster gave and the
-// coordinator passed on. Such an answer has neither the table nor the
-// constraint, except in the message, and there with the number of a shard; and
-// if it is about a COPY, its SQLSTATE is the coordinator's.
+// ofNode completes a Citus node's answer that the coordinator passed on. It has
+// the table and the constraint only in the message, with a shard's number, and
+// for a COPY the SQLSTATE is the coordinator's.
 func (a *Answer) ofNode() {
 	passedOn := strings.Contains(a.Where, onNode)
 	if a.Table != "" || a.Constraint != "" || !passedOn && a.State != internalError {
@@ -64,7 +63,7 @@ func (a *Answer) ofNode() {
 	a.Constraint = named(constraintName, a.Message)
 }
 
-// named returns a name in a message, without the number of a shard.
+// named returns a name in a message, without the shard's number.
 func named(pattern *regexp.Regexp, message string) string {
 	found := pattern.FindStringSubmatch(message)
 	if found == nil {
@@ -73,13 +72,13 @@ func named(pattern *regexp.Regexp, message string) string {
 	return shardNumber.ReplaceAllString(found[1], "")
 }
 
-// spread are what the coordinator of a Citus cluster says of a statement that
-// needs rows of several shards together, and what to do instead. It translates
-// nothing.
+// spread has a Citus coordinator's errors for statements that need rows of
+// several shards together, and what to do instead. Citus doesn't translate its
+// messages.
 var spread = []struct{ state, text, instead string }{
 	{
 		"0A000", "modifying the partition value of rows is not allowed",
-		"a row keeps its user_id: make the account and its credentials anew, and delete these",
+		"a row keeps its user_id: create a new account with its credentials, and delete this one",
 	},
 	{
 		"0A000", "could not run distributed query with FOR UPDATE/SHARE",
@@ -99,9 +98,8 @@ var spread = []struct{ state, text, instead string }{
 	},
 }
 
-// Spread says what to do instead of a statement that a database refuses since
-// its rows are spread over the nodes of a Citus cluster, and "" for any other
-// error.
+// Spread returns what to do instead of a statement that a database refuses
+// because a Citus cluster distributes its rows, and "" for any other error.
 func Spread(err error) string {
 	a, ok := Of(err)
 	if !ok {

@@ -14,8 +14,9 @@ import (
 	"github.com/credent-go/credent/internal/dberror"
 )
 
-// Both drivers' errors, as a coordinator of Citus 13 passes on what its workers
-// say: of a statement with the context, of a COPY with another SQLSTATE.
+// Errors of both drivers, as a Citus 13 coordinator passes on its workers'
+// errors: with the context for a statement, with a different SQLSTATE for a
+// COPY.
 func TestAnswersOfNodes(t *testing.T) {
 	t.Parallel()
 	const (
@@ -66,7 +67,7 @@ func TestAnswersOfNodes(t *testing.T) {
 		"repartition": {
 			"XX000", "the query contains a join that requires repartitioning", "", dberror.Answer{State: "XX000"},
 		},
-		// One server's own are left alone, whatever they are named.
+		// A single server's errors aren't changed, whatever the names in them.
 		"not of a node": {"23503", foreign, "", dberror.Answer{State: "23503"}},
 		"internal":      {"XX000", `could not find block in relation "x_102050"`, "", dberror.Answer{State: "XX000"}},
 	} {
@@ -85,15 +86,15 @@ func TestAnswersOfNodes(t *testing.T) {
 		}
 	}
 	if _, ok := dberror.Of(errors.New(foreign)); ok {
-		t.Error("a text is no server's answer")
+		t.Error("a plain text counts as a server's answer")
 	}
 	plain := &pgconn.PgError{Code: "23503", Message: foreign, TableName: "t_102050", ConstraintName: "t_102050"}
 	if got, _ := dberror.Of(plain); got.Table != "t_102050" || got.Constraint != "t_102050" {
-		t.Errorf("names of one server: %+v", got)
+		t.Errorf("names of a single server: %+v", got)
 	}
 }
 
-// What a coordinator refuses to plan, and what to do instead.
+// Statements that a coordinator refuses to plan, and what to do instead.
 func TestSpread(t *testing.T) {
 	t.Parallel()
 	const context = "while executing command on 127.0.0.1:55451"
@@ -122,6 +123,6 @@ func TestSpread(t *testing.T) {
 		}
 	}
 	if got := dberror.Spread(errors.New("modifying the partition value of rows is not allowed")); got != "" {
-		t.Errorf("a text is no server's answer: %q", got)
+		t.Errorf("a plain text counts as a server's answer: %q", got)
 	}
 }

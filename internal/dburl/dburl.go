@@ -26,11 +26,11 @@ const (
 // Cause returns what is wrong with a database URL and what to write, or "" if
 // nothing is known to be.
 func Cause(text string) string {
-	if cause := wrapping(text); cause != "" {
-		return cause
-	}
 	if keywordForm.MatchString(text) {
 		_, cause := keywords(text)
+		return cause
+	}
+	if cause := wrapping(text); cause != "" {
 		return cause
 	}
 	scheme, rest, ok := strings.Cut(text, ":")
@@ -40,8 +40,11 @@ func Cause(text string) string {
 	case scheme == "postgres" || scheme == "postgresql":
 		return postgres(rest)
 	case scheme == "sqlite" || scheme == "sqlite3":
-		if file, _, _ := strings.Cut(strings.TrimPrefix(rest, "//"), "?"); file == "" {
+		switch file, _, _ := strings.Cut(strings.TrimPrefix(rest, "//"), "?"); {
+		case file == "":
 			return "it has no file: write sqlite:FILE"
+		case strings.HasPrefix(file, "file:"):
+			return "it has two schemes: write sqlite:FILE, without file:"
 		}
 		return ""
 	}
@@ -50,10 +53,16 @@ func Cause(text string) string {
 
 var (
 	// assignment is what a line of a file of variables begins with.
-	assignment  = regexp.MustCompile(`^(?:export\s+|set\s+)?["']?[A-Z_][A-Z_0-9]*["']?\s*(?:=|:\s)\s*["']?[a-z+0-9]+:`)
-	keywordForm = regexp.MustCompile(`^\s*(host|hostaddr|port|dbname|user|password|passfile|service|servicefile|sslmode|options|connect_timeout|application_name|target_session_attrs|channel_binding)\s*=`)
-	schemeForm  = regexp.MustCompile(`^[A-Za-z][A-Za-z0-9+.-]*$`)
+	assignment = regexp.MustCompile(`^(?:export\s+|set\s+)?["']?[A-Z_][A-Z_0-9]*["']?\s*(?:=|:\s)\s*["']?[a-z+0-9]+:`)
+	schemeForm = regexp.MustCompile(`^[A-Za-z][A-Za-z0-9+.-]*$`)
 )
+
+// keywordForm finds psql's form of keywords by its first one, which is a
+// parameter of libpq or of a driver.
+var keywordForm = regexp.MustCompile(`^\s*(?:host|hostaddr|port|dbname|user|password|passfile|service|servicefile|` +
+	`options|connect_timeout|(?:fallback_)?application_name|client_encoding|keepalives(?:_\w+)?|tcp_user_timeout|` +
+	`(?:target_session|channel|load_balance|require|replication|gss|krb|ssl|(?:min|max)_protocol)\w*|` +
+	`statement_cache_capacity|description_cache_capacity|default_query_exec_mode|binary_parameters)\s*=`)
 
 const quotes = "\"'`“”„‘’«»"
 
@@ -81,6 +90,11 @@ func wrapping(text string) string {
 	if trimmed != text {
 		return "it has white space around it: remove it"
 	}
+	return invisible(text)
+}
+
+// invisible finds characters that nobody sees.
+func invisible(text string) string {
 	n := 0
 	for _, r := range text {
 		n++
@@ -171,9 +185,17 @@ func postgres(rest string) string {
 	if cause := hosts(authority[at+1:]); cause != "" {
 		return cause
 	}
-	_, query, _ := strings.Cut(tail, "?")
+	path, query, _ := strings.Cut(tail, "?")
+	if plain, err := url.PathUnescape(path); err != nil || strings.ContainsRune(plain, 0) {
+		return "its database has a percent sign that isn't percent-encoded: write %25"
+	}
+	if strings.Contains(authority, "%00") {
+		return zero
+	}
 	return parameters(query)
 }
+
+const zero = "it has a zero byte (%00), which Postgres can't take"
 
 // isCutOff reports whether a character of the password has ended the part of a
 // URL that has user and password: the host would then be the user.
@@ -299,6 +321,7 @@ var otherPrograms = map[string]string{
 	"x-migrations-table":            "leave it out: package migrate has its own table",
 	"uselibpqcompat":                "leave it out",
 	"async_fallback":                "leave it out",
+	"tz":                            "timezone is its name",
 	"application":                   "application_name is its name",
 }
 
@@ -308,9 +331,16 @@ func parameters(query string) string {
 	if err != nil {
 		return "its parameters don't parse: percent-encode special characters, and separate them by &"
 	}
+	for pair := range strings.SplitSeq(query, "&") {
+		if pair != "" && !strings.Contains(pair, "=") {
+			return "it has a parameter without a value: write NAME=VALUE"
+		}
+	}
 	s := make(Settings)
 	for name := range values {
-		s.set(name, values.Get(name))
+		if s[name] = values.Get(name); strings.ContainsRune(name+s[name], 0) {
+			return zero
+		}
 	}
-	return checkSettings(s)
+	return Check(s, nil)
 }

@@ -2,8 +2,6 @@ package dburl_test
 
 import (
 	"maps"
-	"os"
-	"path/filepath"
 	"strings"
 	"testing"
 
@@ -91,7 +89,17 @@ func TestCause(t *testing.T) {
 			"(write options=-csearch_path%3DSCHEMA)",
 		"postgres://u:p@h/d?sslmode=disable&connection_limit=IN-VAIN": "connection_limit (set it with " +
 			"db.SetMaxOpenConns)",
-		"postgres://u:p@h/d?a=%zz": "its parameters don't parse",
+		"sqlite:file::memory:":                          "it has two schemes",
+		"postgres://u:p@h/d?a=%zz":                      "its parameters don't parse",
+		"postgres://u:p@h/d?sslmode=":                   "its sslmode must be one of",
+		"postgres://u:p@h/d?sslmode":                    "a parameter without a value",
+		"postgres://u:p@h/IN%VAIN":                      "its database has a percent sign",
+		"postgres://u:IN%00VAIN@h/d":                    "a zero byte (%00)",
+		"postgres://u:p@h/d?application_name=IN%00VAIN": "a zero byte (%00)",
+		"postgres://u:p@h/d?hostaddr=IN-VAIN":           "its hostaddr is not an IP address",
+		"host=h ssl_min_protocol_version=TLSv1.3 ssl_max_protocol_version=tlsv1.2": "is later than " +
+			"the ssl_max_protocol_version",
+		"host=h\u00a0password=IN-VAIN": "an invisible character (U+00A0)",
 
 		// Nothing is wrong with these.
 		"postgres://":                      "",
@@ -112,6 +120,8 @@ func TestCause(t *testing.T) {
 		"postgres://%2Fvar%2Frun/d":                                                          "",
 		"postgres:///d?host=/a,/b&port=1,2":                                                  "",
 		"postgres://?service=x&passfile=/a.pw":                                               "",
+		" host=h\tuser=u\npassword=p\n":                                                      "",
+		"keepalives=1 host=h":                                                                "",
 		"sqlite:credent.db":                                                                  "",
 		"sqlite:///var/lib/credent.db":                                                       "",
 		"sqlite::memory:":                                                                    "",
@@ -139,14 +149,18 @@ func TestParse(t *testing.T) {
 		"postgresql://u:p%40%2F@h:1/a%20b": {"user": "u", "password": "p@/", "host": "h", "port": "1", "dbname": "a b"},
 		"postgres://u:p@ss@h/d":            {"user": "u", "password": "p@ss", "host": "h", "dbname": "d"},
 		"postgres://a:1,b,[::1]:3/":        {"host": "a,b,::1", "port": "1,5432,3"},
-		"postgres://a,b/":                  {"host": "a,b"},
+		"postgres://a,b/":                  {"host": "a,b", "port": "5432,5432"},
 		"postgres://%2Ftmp%2Fx:5433/d":     {"host": "/tmp/x", "port": "5433", "dbname": "d"},
 		"postgres://h/d?dbname=e&user=a+b&options=-c%20x%3D1": {
 			"host": "h", "dbname": "e", "user": "a+b", "options": "-c x=1",
 		},
 		"host=h port = 5433 password='it\\'s \\\\' user='' dbname=a\\ b": {
-			"host": "h", "port": "5433", "password": `it's \`, "dbname": "a b",
+			"host": "h", "port": "5433", "password": `it's \`, "user": "", "dbname": "a b",
 		},
+		"host=h\n  port=1\n\tpassword='a\nb' dbname=d\\\n": {
+			"host": "h", "port": "1", "password": "a\nb", "dbname": "d\n",
+		},
+		`sslcert=/x host=h password=p\`: {"sslcert": "/x", "host": "h", "password": "p"},
 	} {
 		got, cause := dburl.Parse(text)
 		if cause != "" || !maps.Equal(got, want) {
@@ -167,67 +181,6 @@ func TestParsePorts(t *testing.T) {
 		if _, cause := dburl.Parse(text); !strings.Contains(cause, "another number of ports than of hosts") {
 			t.Errorf("%s: %s", text, cause)
 		}
-	}
-}
-
-// TestFor has what one driver does, and the other doesn't.
-func TestFor(t *testing.T) {
-	const service = "[other]\nhost=x\n# a comment\n[blue]\nhost=s\nkeepalives_idle=7\nuser = bob\n[last]\nhost=y\n"
-	file := filepath.Join(t.TempDir(), "services")
-	if err := os.WriteFile(file, []byte(service), 0o600); err != nil {
-		t.Fatal(err)
-	}
-	for _, test := range []struct {
-		text, driver string
-		want         string // settings, or what is wrong
-	}{
-		{"postgres://h/?channel_binding=prefer", dburl.PQ, "host='h' sslmode='prefer'"},
-		{"postgres://h/?channel_binding=disable", dburl.PQ, "host='h' sslmode='prefer'"},
-		{"postgres://h/?channel_binding=require", dburl.PQ, "the driver lib/pq doesn't support these parameters: " +
-			"remove channel_binding, or use pgx, the default"},
-		{"postgres://h/?channel_binding=require", dburl.PGX, "channel_binding='require' host='h'"},
-		{"postgres://h/?hostaddr=127.0.0.1", dburl.PQ, "host='h' hostaddr='127.0.0.1' sslmode='prefer'"},
-		{"postgres://h/?hostaddr=127.0.0.1", dburl.PGX, "host='h'"},
-		{"postgres://?hostaddr=127.0.0.1", dburl.PGX, "host='127.0.0.1'"},
-		{"postgres://h/?keepalives=1&keepalives_idle=5&tcp_user_timeout=9", dburl.PGX, "host='h'"},
-		{
-			"postgres://h/?gssencmode=disable&sslcompression=0&sslcertmode=allow&client_encoding=UTF8", dburl.PQ,
-			"host='h' sslmode='prefer'",
-		},
-		{"postgres://h/?gssencmode=require", dburl.PGX, "no driver supports these parameters: remove gssencmode"},
-		{"postgres://h/?client_encoding=latin1", dburl.PGX, "its client_encoding isn't UTF8"},
-		{
-			"postgres://h/?default_query_exec_mode=exec&statement_cache_capacity=5", dburl.PQ,
-			"host='h' sslmode='prefer'",
-		},
-		{"postgres://h/?binary_parameters=yes", dburl.PGX, "host='h'"},
-		{"postgres://h/?load_balance_hosts=random", dburl.PGX, "or use lib/pq, package open/libpq"},
-		{"postgres://h/?ssl_min_protocol_version=TLSv1.3", dburl.PGX, "host='h'"},
-		{"postgres://h/?fallback_application_name=x", dburl.PGX, "application_name='x' host='h'"},
-		{"postgres://h/?statement_timeout=5000&search_path=x", dburl.PGX, "host='h' search_path='x' " +
-			"statement_timeout='5000'"},
-		{"service=blue dbname=d servicefile=" + file, dburl.PGX, "dbname='d' host='s' user='bob'"},
-		{"service=blue user=eve servicefile=" + file, dburl.PQ, "host='s' sslmode='prefer' user='eve'"},
-		{"service=green servicefile=" + file, dburl.PQ, "its service isn't in a service file"},
-	} {
-		settings, cause := dburl.Parse(test.text)
-		if cause != "" {
-			t.Errorf("%s: %s", test.text, cause)
-			continue
-		}
-		target, cause := settings.For(test.driver)
-		got := cause
-		if cause == "" {
-			got = target.Settings.String()
-		}
-		if got != test.want && (cause == "" || !strings.Contains(cause, test.want)) {
-			t.Errorf("%s over %s: got %s, want %s", test.text, test.driver, got, test.want)
-		}
-	}
-	t.Setenv("PGCHANNELBINDING", "prefer")
-	if _, cause := (dburl.Settings{}).For(dburl.PQ); !strings.Contains(cause,
-		"the variable PGCHANNELBINDING: unset it") {
-		t.Error(cause)
 	}
 }
 

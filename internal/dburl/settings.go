@@ -1,6 +1,8 @@
 package dburl
 
 import (
+	"maps"
+	"net/netip"
 	"net/url"
 	"slices"
 	"strconv"
@@ -83,8 +85,8 @@ func (s Settings) hosts(authority string) {
 	if slices.ContainsFunc(hosts, func(host string) bool { return host != "" }) {
 		s["host"] = strings.Join(hosts, ",")
 	}
-	if !slices.ContainsFunc(ports, func(port string) bool { return port != "" }) {
-		return
+	if len(hosts) == 1 && ports[0] == "" {
+		return // PGPORT says it; of several hosts none takes it
 	}
 	for i := range ports {
 		if ports[i] == "" {
@@ -94,6 +96,9 @@ func (s Settings) hosts(authority string) {
 	s["port"] = strings.Join(ports, ",")
 }
 
+// space separates keywords.
+const space = " \t\v\f\r\n"
+
 // keywords parses psql's form: name = value, separated by white space, with
 // values in single quotes if wanted, and a backslash before quotes and
 // backslashes.
@@ -101,8 +106,16 @@ func keywords(text string) (Settings, string) {
 	const (
 		malformed = "it is in psql's form of keywords, and isn't well-formed: write name=value, and put a value " +
 			"with spaces in single quotes"
-		space = " \t\v\f"
 	)
+	plain := func(r rune) rune {
+		if strings.ContainsRune(space, r) {
+			return ' '
+		}
+		return r
+	}
+	if cause := invisible(strings.Map(plain, text)); cause != "" {
+		return nil, cause
+	}
 	s := make(Settings)
 	for text = strings.TrimLeft(text, space); text != ""; text = strings.TrimLeft(text, space) {
 		name, rest, ok := strings.Cut(text, "=")
@@ -115,12 +128,7 @@ func keywords(text string) (Settings, string) {
 		}
 		s[name], text = value, rest
 	}
-	for name, value := range s {
-		if value == "" {
-			delete(s, name)
-		}
-	}
-	if cause := checkSettings(s); cause != "" {
+	if cause := Check(s, nil); cause != "" {
 		return nil, cause
 	}
 	return s, checkPorts(s)
@@ -132,12 +140,13 @@ func keywordValue(text string) (value, rest string, ok bool) {
 	inner, quoted := strings.CutPrefix(text, "'")
 	for i := 0; i < len(inner); i++ {
 		switch c := inner[i]; {
-		case c == '\\' && i+1 < len(inner):
-			i++
-			b.WriteByte(inner[i])
+		case c == '\\':
+			if i++; i < len(inner) {
+				b.WriteByte(inner[i])
+			}
 		case quoted && c == '\'':
 			return b.String(), inner[i+1:], true
-		case !quoted && strings.IndexByte(" \t\v\f", c) >= 0:
+		case !quoted && strings.IndexByte(space, c) >= 0:
 			return b.String(), inner[i:], true
 		default:
 			b.WriteByte(c)
@@ -148,14 +157,9 @@ func keywordValue(text string) (value, rest string, ok bool) {
 
 // String returns the settings in psql's form, for a driver.
 func (s Settings) String() string {
-	names := make([]string, 0, len(s))
-	for name := range s {
-		names = append(names, name)
-	}
-	slices.Sort(names)
 	escape := strings.NewReplacer(`\`, `\\`, `'`, `\'`)
 	var b strings.Builder
-	for _, name := range names {
+	for _, name := range slices.Sorted(maps.Keys(s)) {
 		b.WriteString(name + "='" + escape.Replace(s[name]) + "' ")
 	}
 	return strings.TrimSuffix(b.String(), " ")
@@ -175,6 +179,8 @@ var choices = map[string][]string{
 	},
 	"ssl_min_protocol_version": {"TLSv1", "TLSv1.1", "TLSv1.2", "TLSv1.3"},
 	"ssl_max_protocol_version": {"TLSv1", "TLSv1.1", "TLSv1.2", "TLSv1.3"},
+	"min_protocol_version":     {"3.0", "3.2", "latest"},
+	"max_protocol_version":     {"3.0", "3.2", "latest"},
 	"keepalives":               {"0", "1"},
 	"binary_parameters":        {"yes", "no"},
 }
@@ -186,13 +192,13 @@ var counts = map[string]string{
 	"statement_cache_capacity": "", "description_cache_capacity": "",
 }
 
-// checkSettings finds what neither driver would take.
-func checkSettings(s Settings) string {
-	names := make([]string, 0, len(s))
-	for name := range s {
-		names = append(names, name)
+// Check finds what neither driver would take. The subject is what to call a
+// setting by its name, if it isn't in the URL; nil means that all of them are.
+func Check(s Settings, subject func(name string) string) string {
+	if subject == nil {
+		subject = func(name string) string { return "its " + name }
 	}
-	slices.Sort(names)
+	names := slices.Sorted(maps.Keys(s))
 	var foreign []string
 	for _, name := range names {
 		if instead, ok := otherPrograms[name]; ok {
@@ -204,20 +210,41 @@ func checkSettings(s Settings) string {
 			strings.Join(foreign, ", ")
 	}
 	for _, name := range names {
-		value := s[name]
-		if unit, ok := counts[name]; ok {
-			if _, err := strconv.ParseInt(value, 10, 32); err != nil {
-				return "its " + name + " must be a whole number" + unit + ", without a unit"
+		if must := mustBe(name, s[name]); must != "" {
+			return subject(name) + " " + must
+		}
+	}
+	if oldest, newest := s["ssl_min_protocol_version"], s["ssl_max_protocol_version"]; oldest != "" && newest != "" &&
+		strings.ToLower(oldest) > strings.ToLower(newest) {
+		return subject("ssl_min_protocol_version") + " is later than the ssl_max_protocol_version"
+	}
+	return ""
+}
+
+// mustBe says what a setting must be, or "" if it is.
+func mustBe(name, value string) string {
+	if unit, ok := counts[name]; ok {
+		if _, err := strconv.ParseInt(strings.TrimSpace(value), 10, 32); err != nil {
+			return "must be a whole number" + unit + ", without a unit"
+		}
+	}
+	if allowed, ok := choices[name]; ok && !slices.Contains(allowed, value) {
+		fits := func(one string) bool { return value == "" || strings.EqualFold(one, value) }
+		if !strings.HasPrefix(name, "ssl_") || !slices.ContainsFunc(allowed, fits) {
+			return "must be one of " + strings.Join(allowed, ", ")
+		}
+	}
+	switch name {
+	case "port":
+		for port := range strings.SplitSeq(value, ",") {
+			if port = strings.TrimSpace(port); port != "" && !isPort(port) {
+				return "is not a number from 1 to 65535"
 			}
 		}
-		if allowed, ok := choices[name]; ok && !slices.Contains(allowed, value) {
-			return "its " + name + " must be one of " + strings.Join(allowed, ", ")
-		}
-		if name == "port" {
-			for port := range strings.SplitSeq(value, ",") {
-				if port != "" && !isPort(port) {
-					return "its port is not a number from 1 to 65535"
-				}
+	case "hostaddr":
+		for address := range strings.SplitSeq(value, ",") {
+			if _, err := netip.ParseAddr(address); address != "" && err != nil {
+				return "is not an IP address: host takes names"
 			}
 		}
 	}

@@ -1,9 +1,9 @@
-// Package expand makes the SQL by which a plaintext column of any type becomes
-// an encrypted one: a column for tokens beside it, which rotate.Encrypt fills
-// while services write plaintext, and the change of places once it is full.
+// Package expand makes the SQL that turns a plaintext column of any type into
+// an encrypted one: it adds a column for tokens, which rotate.Encrypt fills
+// while services write plaintext, and swaps the two once it is full.
 //
-// A cast can't do that. Postgres makes `\xff00` of bytes and its own form of a
-// time, and nobody could tell afterwards what they were.
+// A cast can't do that. Postgres casts bytes to `\xff00` and times to its own
+// format, and the original type would be lost.
 package expand
 
 import (
@@ -18,31 +18,32 @@ import (
 	"github.com/credent-go/credent/internal/fieldcrypt/column"
 )
 
-// suffix is what the column for tokens has after the plaintext column's name.
+// suffix follows the plaintext column's name in the name of the column for
+// tokens.
 const suffix = "_encrypted"
 
-// Tokens returns the name of the column for tokens beside a plaintext column.
+// Tokens returns the name of the column for a plaintext column's tokens.
 func Tokens(name string) string { return name + suffix }
 
-// Plaintext returns the name of the plaintext column that a column for tokens
-// is beside, if it is named like one.
+// Plaintext returns the name of the plaintext column for a column that is named
+// like one for tokens.
 func Plaintext(tokens string) (name string, ok bool) { return strings.CutSuffix(tokens, suffix) }
 
 // maxName is the length of an identifier on Postgres, in bytes.
 const maxName = 63
 
-// CheckName returns an error if Postgres would shorten the name of the column
+// CheckName returns an error if Postgres would truncate the name of the column
 // for tokens.
 func CheckName(name string) error {
 	if len(Tokens(name)) > maxName {
-		return fmt.Errorf("the name %q is longer than the %d bytes that Postgres takes", Tokens(name), maxName)
+		return fmt.Errorf("the name %q is longer than the %d bytes that Postgres allows", Tokens(name), maxName)
 	}
 	return nil
 }
 
-// Columns adds a column for tokens beside a plaintext one. When a writer
-// changes the plaintext, a trigger makes the token NULL, so that an old token
-// never passes for the new value.
+// Columns returns the statements that add a column for tokens. When a writer
+// changes the plaintext, a trigger sets the token to NULL, so that an old token
+// can't be taken for the new value.
 func Columns(d string, c column.Column) []string {
 	c = in(d, c)
 	statements := []string{fmt.Sprintf("ALTER TABLE %s ADD COLUMN %s varchar(%d) NULL", c.Quoted(), tokens(c), c.Size)}
@@ -57,14 +58,14 @@ func Columns(d string, c column.Column) []string {
 		quote(trigger(c)), quote(c.Name), c.Quoted(), sqliteChanged(c), c.Quoted(), tokens(c), quote(c.Key())))
 }
 
-// sqliteChanged is true if the plaintext became another value, or the same one
-// of another type.
+// sqliteChanged returns a condition that is true if the plaintext's value or
+// type changed.
 func sqliteChanged(c column.Column) string {
 	return fmt.Sprintf("NEW.%s IS NOT OLD.%[1]s OR typeof(NEW.%[1]s) IS NOT typeof(OLD.%[1]s)", quote(c.Name))
 }
 
-// function returns the statement that makes a trigger's function. It names the
-// schema of every operator, so that nobody's search_path counts.
+// function returns the statement that creates a trigger's function. It names
+// every operator's schema, so that it doesn't depend on search_path.
 func function(c column.Column) string {
 	return "CREATE OR REPLACE FUNCTION " + column.QuoteTable(c.Schema, trigger(c)) +
 		"() RETURNS trigger LANGUAGE plpgsql AS $credent$" +
@@ -79,8 +80,9 @@ END
 `) + "$credent$"
 }
 
-// Swap drops the plaintext column and gives its name to the column for tokens.
-// The first statements fail while a row has plaintext without a token.
+// Swap returns the statements that drop the plaintext column and rename the
+// column for tokens to its name. They fail first if a row has plaintext without
+// a token.
 func Swap(d string, c column.Column) []string {
 	c = in(d, c)
 	var statements []string
@@ -107,7 +109,7 @@ func Swap(d string, c column.Column) []string {
 		fmt.Sprintf("ALTER TABLE %s RENAME COLUMN %s TO %s", c.Quoted(), tokens(c), quote(c.Name)))
 }
 
-// Undo drops the column for tokens.
+// Undo returns the statements that drop the column for tokens.
 func Undo(d string, c column.Column) []string {
 	c = in(d, c)
 	drop := fmt.Sprintf("ALTER TABLE %s DROP COLUMN %s", c.Quoted(), tokens(c))
@@ -135,7 +137,7 @@ func trigger(c column.Column) string {
 	return name
 }
 
-// in leaves the schema out where ent does.
+// in omits the schema except on Postgres, like ent.
 func in(d string, c column.Column) column.Column {
 	if d != dialect.Postgres {
 		c.Schema = ""
@@ -149,7 +151,7 @@ func quote(name string) string { return column.QuoteName(name) }
 
 var newline = regexp.MustCompile(`\s*\n\s*`)
 
-// Script returns statements as one line to run.
+// Script returns statements in one line.
 func Script(statements []string) string {
 	return newline.ReplaceAllString(strings.Join(statements, "; ")+";", " ")
 }

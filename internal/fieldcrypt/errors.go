@@ -7,8 +7,8 @@ import (
 	"strings"
 )
 
-// Error says which operation failed on which secret. Fields that aren't known
-// are empty. Its text never holds plaintext, key material or a token.
+// Error says which operation failed on which secret. Unknown fields are empty.
+// Its text never holds plaintext, key material or a token.
 type Error struct {
 	Op     string // "encrypt", "decrypt", "decode", "scan", "index", "look up"
 	Table  string // "user_credentials", or "billing.invoices"
@@ -37,8 +37,8 @@ func (e *Error) Error() string {
 // Unwrap returns the cause, for errors.Is and errors.As.
 func (e *Error) Unwrap() error { return e.Err }
 
-// RowText returns the text of a primary key, as ent or database/sql scanned
-// it, or "".
+// RowText returns the text of a primary key that ent or database/sql scanned,
+// or "" if it isn't a number or text.
 func RowText(id any) string {
 	switch id := id.(type) {
 	case sql.NullInt64:
@@ -56,8 +56,7 @@ func RowText(id any) string {
 	return ""
 }
 
-// CheckMarker refuses the text that a secret prints as, or its JSON: it was a
-// secret before it was printed. Errors: [ErrRedacted].
+// CheckMarker returns an [ErrRedacted] if text is [Redacted] or its JSON.
 func CheckMarker(text string) error {
 	if text == Redacted || text == `"`+Redacted+`"` {
 		return &Error{Op: "encrypt", Err: ErrRedacted}

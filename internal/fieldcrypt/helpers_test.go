@@ -9,7 +9,7 @@ import (
 )
 
 const (
-	keyA = "cw_0x689RpI-jtRR7oE8h_eQsKImvJapLeSbXpwF4e4=" // of the specification's vectors
+	keyA = "cw_0x689RpI-jtRR7oE8h_eQsKImvJapLeSbXpwF4e4=" // from the Fernet spec's vectors
 	keyB = "3vYpT7mQx0bL2nKcR9sWfZ1gHjUe5aDq8iOy4MtXk6E="
 	keyC = "Q0kq9xF2uZ7bW1nTy5cV8mRj3pLs6hGd4aKe0iXoUwA="
 )
@@ -44,7 +44,7 @@ func scanned(tb testing.TB, value string) fieldcrypt.Secret {
 	return s
 }
 
-// opener opens what is encrypted under a keyring.
+// opener returns an opener for tokens under a keyring.
 func opener(r *keyring.Ring) fieldcrypt.Opener { return testOpener{r} }
 
 type testOpener struct{ ring *keyring.Ring }
@@ -66,7 +66,7 @@ func (testOpener) Locate(op string, row any, err error) error {
 	return &fieldcrypt.Error{Op: op, Row: fieldcrypt.RowText(row), Err: err}
 }
 
-// plaintexts are what brokers hand out as keys, and what breaks encoders.
+// plaintexts are keys like those brokers issue, and texts that break encoders.
 var plaintexts = map[string]string{
 	"Alpaca key ID":             "PKA1B2C3D4E5F6G7H8I9",
 	"Alpaca paper key ID":       "PKTESTXY12345678ABCD",

@@ -8,14 +8,14 @@ import (
 	"unicode/utf8"
 )
 
-// ErrRedacted means that the text which stands for a secret in output,
-// [Redacted], was given as a secret.
+// ErrRedacted means that [Redacted], printed instead of a secret, was given as
+// one.
 var ErrRedacted = errors.New("the redaction marker is not a secret")
 
 var errNotAString = errors.New("credent: a secret in JSON must be a string in UTF-8, or null")
 
-// UnmarshalText makes a present secret of the text. It refuses [Redacted] with
-// [ErrRedacted].
+// UnmarshalText sets a present secret with the text as its plaintext. It
+// refuses [Redacted] with [ErrRedacted].
 func (s *Secret) UnmarshalText(text []byte) error {
 	if string(text) == Redacted {
 		return ErrRedacted
@@ -33,8 +33,8 @@ func (s Secret) MarshalJSON() ([]byte, error) {
 	return json.Marshal(Redacted)
 }
 
-// UnmarshalJSON makes a present secret of a JSON string and an absent one of
-// null. It refuses anything else, and [Redacted] with [ErrRedacted]; the
+// UnmarshalJSON sets a present secret from a JSON string, and an absent one
+// from null. It refuses anything else, and [Redacted] with [ErrRedacted]; the
 // errors don't quote the input.
 func (s *Secret) UnmarshalJSON(data []byte) error {
 	var text *string
@@ -49,8 +49,8 @@ func (s *Secret) UnmarshalJSON(data []byte) error {
 }
 
 // IsExactJSON reports whether encoding/json reads the texts in data unchanged.
-// It would replace invalid UTF-8 and halves of surrogate pairs, and we would
-// store another secret than was given.
+// It replaces invalid UTF-8 and unpaired surrogates, and a different secret
+// would be stored.
 func IsExactJSON(data []byte) bool {
 	if !utf8.Valid(data) {
 		return false
@@ -73,7 +73,7 @@ func IsExactJSON(data []byte) bool {
 	return true
 }
 
-// escaped returns the number in uXXXX at the beginning of a text, or 0.
+// escaped returns the number in a leading uXXXX, or 0.
 func escaped(s []byte) rune {
 	if len(s) < 5 || s[0] != 'u' {
 		return 0
@@ -85,7 +85,7 @@ func escaped(s []byte) rune {
 	return rune(n)
 }
 
-// isMarker reports whether a text or JSON is what a secret prints as.
+// isMarker reports whether a text or JSON is [Redacted].
 func isMarker(text []byte) bool {
 	return string(text) == Redacted || string(text) == `"`+Redacted+`"`
 }

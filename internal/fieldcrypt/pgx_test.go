@@ -9,8 +9,7 @@ import (
 	"github.com/credent-go/credent/internal/fieldcrypt"
 )
 
-// TestPGXRefuses encodes secrets as pgx does it for the arguments of a
-// statement.
+// TestPGXRefuses encodes secrets as pgx encodes a statement's arguments.
 func TestPGXRefuses(t *testing.T) {
 	t.Parallel()
 	secret := fieldcrypt.New("text")

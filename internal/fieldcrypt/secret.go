@@ -2,9 +2,9 @@
 // [Value].
 //
 // A secret is a plaintext from the caller, or a token from the database that
-// is opened when it is revealed and not before. Every printer shows
-// [Redacted]. The package knows no keys, columns or databases: an [Opener],
-// set by whoever scanned the token, opens it. The packages below do the rest:
+// isn't opened until it is revealed. Every printer shows [Redacted]. The
+// package knows no keys, columns or databases: the code that scans a token sets
+// the [Opener] that opens it. The packages below do the rest:
 //
 //	fernet      one key, one token
 //	keyring     primary and earlier keys, and their sources
@@ -29,18 +29,18 @@ import (
 	"github.com/credent-go/credent/internal/redact"
 )
 
-// Redacted is what a secret prints as, in every format. It is refused as a
-// secret, so that nobody stores a redacted value that comes back in.
+// Redacted is printed instead of a secret, in every format. It is refused as a
+// secret, so that a redacted value can't be stored as one.
 const Redacted = redact.Marker
 
 // Secret is a text that is stored encrypted and never printed. The zero value
 // is absent and stores as NULL. A present secret may be empty: [New]("")
 // stores as a token.
 //
-// A Secret is immutable, may be copied, and is safe for concurrent use.
-// Compare with [Secret.Equal], not with ==. A secret read from a row opens
-// when it is revealed, so an unreadable one can be listed; set on another row
-// it is encrypted anew, never copied.
+// A Secret is immutable, may be copied, and is safe for concurrent use. Compare
+// with [Secret.Equal], not with ==. A secret read from a row opens when it is
+// revealed, so an unreadable one can be listed; when it is set on another row,
+// its plaintext is encrypted again and its token isn't copied.
 type Secret struct {
 	redact.Methods
 	// A closure, because printers that walk unexported fields and pointers
@@ -48,35 +48,35 @@ type Secret struct {
 	inner func() *Inner
 }
 
-// Inner is what a secret holds: a plaintext from the caller, or a stored
+// Inner is the content of a secret: a plaintext from the caller, or a stored
 // value. Lists hold many, so shared state lives in the opener.
 type Inner struct {
 	text   string // plaintext or stored value
 	row    any    // primary key
-	opener Opener // of a stored value, or says why there is no plaintext; or nil
+	opener Opener // opens a stored value, or says why there is no plaintext; may be nil
 	stored bool   // text is a stored value
-	null   bool   // of a target: NULL was scanned
+	null   bool   // NULL was scanned into the target
 }
 
 // Opener opens the stored values of one column, in rows of one tenant. It is
 // safe for concurrent use.
 type Opener interface {
 	// Open returns the plaintext of a stored value in the row with the given
-	// primary key, if decode, unless nil, takes it. Errors are [Error]s.
+	// primary key. A non-nil decode must accept it. Errors are [Error]s.
 	Open(stored string, row any, decode func(string) error) (string, error)
 	// Locate returns err as an [Error] that names the operation, the column
 	// and the row.
 	Locate(op string, row any, err error) error
 }
 
-// ErrNoOpener means that a stored secret has no keyring: database/sql scanned
-// it, which knows neither the client's keyring nor the column.
-var ErrNoOpener = errors.New("database/sql scanned the secret, which knows no keyring: " +
+// ErrNoOpener means that a stored secret has no keyring. It was scanned by
+// database/sql, which knows neither the client's keyring nor the column.
+var ErrNoOpener = errors.New("the secret was scanned by database/sql, which knows no keyring: " +
 	"query with the client, or reveal it with OpenedBy(encrypted.OpenerOf(…))")
 
-// ErrNotRecorded means that the keyring is a client's with a trail, and that
-// nobody would take down what is opened here.
-var ErrNotRecorded = errors.New("the keyring's client has a trail, which would not tell of this: query with the " +
+// ErrNotRecorded means that the keyring's client has a trail, which would not
+// record this reveal.
+var ErrNotRecorded = errors.New("the keyring's client has a trail, which would not record this: query with the " +
 	"client, or give encrypted.OpenerOf the option encrypted.RecordedBy")
 
 func secretOf(in *Inner) Secret { return Secret{inner: func() *Inner { return in }} }
@@ -106,11 +106,11 @@ func (in *Inner) Text() string { return in.text }
 // Row returns the row's primary key, or nil.
 func (in *Inner) Row() any { return in.row }
 
-// Opener returns what opens the stored value.
+// Opener returns the stored value's opener, or nil.
 func (in *Inner) Opener() Opener { return in.opener }
 
-// Complete sets what opens the stored value, and its row. Only the driver
-// calls it, before anybody else has the secret.
+// Complete sets the stored value's opener and row. Only the driver calls it,
+// before the caller gets the secret.
 func (in *Inner) Complete(o Opener, row any) { in.opener, in.row = o, row }
 
 // IsZero reports whether the secret is absent (NULL). It doesn't decrypt.
@@ -142,8 +142,8 @@ func (in *Inner) reveal(decode func(string) error) (string, error) {
 	return in.text, nil
 }
 
-// OpenedBy returns a stored secret that o opens, for a secret scanned from
-// rows of database/sql. It returns other secrets unchanged.
+// OpenedBy returns a copy of the secret that o opens, for a secret scanned by
+// database/sql. If s isn't a stored secret, it is returned unchanged.
 func (s Secret) OpenedBy(o Opener) Secret {
 	if s.inner == nil || !s.inner().stored {
 		return s
@@ -161,8 +161,8 @@ func (in *Inner) locate(op string, err error) error {
 }
 
 // Equal reports whether both secrets are absent, or both are present and have
-// the same plaintext. The time it takes depends on the lengths only. A secret
-// that can't be revealed equals none.
+// the same plaintext. The comparison's time depends only on the lengths. A
+// secret that can't be revealed equals nothing, not even itself.
 func (s Secret) Equal(other Secret) bool {
 	if s.IsZero() || other.IsZero() {
 		return s.IsZero() && other.IsZero()
@@ -183,9 +183,9 @@ func (s Secret) GobEncode() ([]byte, error) {
 	return nil, errors.New("credent: a secret cannot be gob-encoded")
 }
 
-// Scan implements sql.Scanner, for queries that scan into the caller's own
-// structs, or with ent into a []*Secret. It doesn't decrypt. NULL gives an
-// absent secret.
+// Scan implements sql.Scanner, for queries that scan into the caller's structs,
+// or with ent into a []*Secret. It doesn't decrypt. NULL gives an absent
+// secret.
 func (s *Secret) Scan(src any) error {
 	text, present, err := scan(src)
 	if err != nil {
@@ -204,12 +204,12 @@ func (s *Secret) Scan(src any) error {
 var ErrNoDriver = errors.New("the statement did not pass Credent's driver: " +
 	"make the client with encrypted.NewDriver, and say where the secret is stored with encrypted.At")
 
-// Value implements driver.Valuer. It refuses with [ErrNoDriver]: without it pgx
-// would send what String returns, and other drivers would say no more than that
-// they don't know the type.
+// Value implements driver.Valuer. It always returns [ErrNoDriver]. Without it,
+// pgx would send the result of String, and other drivers would report only an
+// unknown type.
 func (s Secret) Value() (driver.Value, error) {
 	return nil, &Error{Op: "encrypt", Err: ErrNoDriver}
 }
 
-// target finds the secret in the caller's types that embed one.
+// target lets package code find the secret in a caller's type that embeds one.
 func (s *Secret) target() *Secret { return s }

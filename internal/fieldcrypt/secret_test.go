@@ -33,7 +33,7 @@ func TestSecretNew(t *testing.T) {
 			t.Errorf("%s: got %q, %v", name, got, err)
 		}
 		if s.IsZero() {
-			t.Errorf("%s: it is absent", name)
+			t.Errorf("%s: the secret is absent", name)
 		}
 	}
 	var zero fieldcrypt.Secret
@@ -77,9 +77,9 @@ func TestSecretEqual(t *testing.T) {
 	}
 }
 
-// A secret that database/sql scanned has no keyring, until somebody says which.
+// A secret that database/sql scanned has no keyring until OpenedBy sets one.
 func TestSecretRevealStored(t *testing.T) {
-	t.Setenv(keysource.EnvKey, keyA) // isn't asked
+	t.Setenv(keysource.EnvKey, keyA) // must not be used
 	r := ring(t, keyB, keyA)
 	s := scanned(t, encrypt(t, ring(t, keyA), "text"))
 	var detail *fieldcrypt.Error
@@ -132,7 +132,7 @@ func TestSecretScan(t *testing.T) {
 	if err := s.Scan(buffer); err != nil {
 		t.Fatal(err)
 	}
-	clear(buffer) // drivers use it for the next row
+	clear(buffer) // drivers reuse it for the next row
 	if got, err := s.OpenedBy(opens).Reveal(); err != nil || got != "text" {
 		t.Errorf("[]byte: got %q, %v", got, err)
 	}
@@ -199,11 +199,11 @@ func TestSecretJSON(t *testing.T) {
 		case err != nil && strings.Contains(err.Error(), "4711"):
 			t.Errorf("%s: the error quotes the input: %v", name, err)
 		case !got.Key.Equal(test.want):
-			t.Errorf("%s: got another secret", name)
+			t.Errorf("%s: got a different secret", name)
 		}
 	}
 
-	// What comes out does not go in again, except an absent secret.
+	// Marshaled secrets can't be unmarshaled, except absent ones.
 	for want, s := range map[string]fieldcrypt.Secret{
 		`{"key":"[REDACTED]"}`: fieldcrypt.New("text"), `{"key":null}`: {},
 	} {
@@ -251,8 +251,8 @@ func TestSecretGob(t *testing.T) {
 	}
 }
 
-// TestSecretIsNoArgument has a secret reach database/sql without a driver of
-// ours: it must not get through.
+// TestSecretIsNoArgument passes a secret to database/sql without Credent's
+// driver, which must refuse it.
 func TestSecretIsNoArgument(t *testing.T) {
 	t.Parallel()
 	s := fieldcrypt.New("text")
@@ -285,7 +285,6 @@ func TestErrorText(t *testing.T) {
 	}
 }
 
-// The text of a primary key, as ent and database/sql scan it.
 func TestRowText(t *testing.T) {
 	t.Parallel()
 	type named string

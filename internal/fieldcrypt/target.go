@@ -8,16 +8,16 @@ import (
 	"github.com/credent-go/credent/internal/fieldcrypt/fernet"
 )
 
-// Target receives one column of one row. It prints no more than its secret.
+// Target receives one column of one row. Like its secret, it prints redacted.
 type Target struct {
-	secret Secret // until something is scanned, its Inner is the room for it
+	secret Secret // its Inner is empty until something is scanned
 }
 
-// NewTarget returns a target together with the room for its secret, since a
-// list has many.
+// NewTarget returns a target. It allocates the target and the secret's content
+// together, since a list has many.
 func NewTarget(o Opener) *Target {
 	t := new(struct {
-		Target // a pointer to it shows nothing that is beside it
+		Target // printing a pointer to it doesn't show inner
 		inner  Inner
 	})
 	t.inner.opener = o
@@ -32,7 +32,7 @@ func (t *Target) Scan(src any) error {
 	if err != nil {
 		return in.locate("scan", err)
 	}
-	if in.stored || in.null { // an earlier secret has the room
+	if in.stored || in.null { // an earlier secret uses in
 		in = &Inner{opener: in.opener}
 		t.secret = secretOf(in)
 	}
@@ -40,7 +40,7 @@ func (t *Target) Scan(src any) error {
 	return nil
 }
 
-// Secret returns what was scanned.
+// Secret returns the scanned secret.
 func (t *Target) Secret() Secret {
 	if !t.secret.inner().stored {
 		return Secret{}
@@ -48,7 +48,8 @@ func (t *Target) Secret() Secret {
 	return t.secret
 }
 
-// Value implements driver.Valuer, which ent asks of targets; nobody calls it.
+// Value implements driver.Valuer, which ent requires of targets; nobody calls
+// it.
 func (t *Target) Value() (driver.Value, error) { return nil, nil }
 
 // scan copies a stored value. It reports false for NULL.
@@ -65,8 +66,8 @@ func scan(src any) (text string, present bool, err error) {
 	}
 }
 
-// ScannedInto returns the secret that was scanned into a target of ent's or
-// the caller's, or nil.
+// ScannedInto returns the stored secret that was scanned into dest, ent's
+// target or the caller's, or nil.
 func ScannedInto(dest any) *Inner {
 	var secret *Secret
 	if t, ok := dest.(*Target); ok {

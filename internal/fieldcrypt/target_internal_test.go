@@ -5,8 +5,8 @@ import (
 	"testing"
 )
 
-// A list has as many targets as secrets. Target and inner share one of the
-// runtime's size classes.
+// A list has a target for each secret. Target and Inner together must fit the
+// runtime's size class of 64 bytes.
 func TestTargetSize(t *testing.T) {
 	t.Parallel()
 	if size := reflect.TypeFor[Target]().Size() + reflect.TypeFor[Inner]().Size(); size > 64 {

@@ -11,8 +11,8 @@ import (
 	"time"
 )
 
-// ErrValue means that a value doesn't encode as its type, or that a stored
-// plaintext doesn't decode as it.
+// ErrValue means that a value can't be encoded, or that a stored plaintext
+// doesn't decode as the field's type.
 var ErrValue = errors.New("it does not encode or decode as its type")
 
 // Names of plaintext types.
@@ -22,8 +22,8 @@ const (
 	TimeType   = "time.Time"
 )
 
-// secret is embedded under an unexported name, or callers could call
-// [Secret.Reveal] in place of [Value.Reveal].
+// secret is embedded under an unexported name, so that callers can't call
+// [Secret.Reveal] instead of [Value.Reveal].
 type secret = Secret
 
 // Value is a [Secret] with a T as its plaintext: it stores, prints and fails
@@ -34,12 +34,12 @@ type secret = Secret
 //     2026-11-24T12:30:00.5Z,
 //   - for any other T its JSON, with texts that are UTF-8.
 //
-// A Value is immutable, may be copied, and is safe for concurrent use. It keeps
-// the encoding that [NewValue] made.
+// A Value is immutable, may be copied, and is safe for concurrent use.
+// [NewValue] encodes its argument at once, so later changes have no effect.
 type Value[T any] struct{ secret }
 
-// NewValue returns a present value. Revealing or storing one without an
-// encoding fails with [ErrValue].
+// NewValue returns a present value. If v can't be encoded, revealing or storing
+// the value fails with [ErrValue].
 func NewValue[T any](v T) Value[T] {
 	text, err := encode(v)
 	if err != nil {
@@ -48,7 +48,7 @@ func NewValue[T any](v T) Value[T] {
 	return Value[T]{secretOf(&Inner{text: text})}
 }
 
-// unencodable is the opener of a value that has no encoding.
+// unencodable is the opener of a value that can't be encoded.
 type unencodable struct{ err error }
 
 // Open implements Opener.
@@ -57,18 +57,18 @@ func (u unencodable) Open(string, any, func(string) error) (string, error) { ret
 // Locate implements Opener.
 func (u unencodable) Locate(op string, _ any, err error) error { return &Error{Op: op, Err: err} }
 
-// ValueOf returns the value that a secret holds.
+// ValueOf returns a secret as a value.
 func ValueOf[T any](s Secret) Value[T] { return Value[T]{s} }
 
 // Reveal returns the plaintext, or the zero T for an absent value. Errors are
-// [Secret.Reveal]'s, and [ErrValue].
+// those that [Secret.Reveal] returns, and [ErrValue].
 func (v Value[T]) Reveal() (T, error) {
 	var value T
 	if v.IsZero() {
 		return value, nil
 	}
 	_, err := v.inner().reveal(func(text string) (err error) { value, err = parse[T](text); return err })
-	if err != nil { // of what takes reveals down, for one, after it is decoded
+	if err != nil { // a trail can refuse the reveal after decoding
 		var zero T
 		return zero, err
 	}
@@ -76,8 +76,8 @@ func (v Value[T]) Reveal() (T, error) {
 }
 
 // Equal reports whether both values are absent, or both are present and have
-// the same encoding. The time the comparison itself takes depends on the
-// lengths only. A value that can't be revealed equals none.
+// the same encoding. The comparison's time depends only on the lengths. A value
+// that can't be revealed equals nothing, not even itself.
 func (v Value[T]) Equal(other Value[T]) bool {
 	if v.IsZero() || other.IsZero() {
 		return v.IsZero() && other.IsZero()
@@ -87,8 +87,8 @@ func (v Value[T]) Equal(other Value[T]) bool {
 	return ok && ok2 && subtle.ConstantTimeCompare([]byte(a), []byte(b)) == 1
 }
 
-// canonical returns Go's encoding, since another program may have written
-// JSON with other spaces.
+// canonical returns Go's encoding of the value, since another program may have
+// written the JSON with different white space.
 func (v Value[T]) canonical() (string, bool) {
 	value, err := v.Reveal()
 	if err != nil {
@@ -101,9 +101,9 @@ func (v Value[T]) canonical() (string, bool) {
 // OpenedBy is [Secret.OpenedBy].
 func (v Value[T]) OpenedBy(o Opener) Value[T] { return Value[T]{v.secret.OpenedBy(o)} }
 
-// UnmarshalText makes a present value of its encoding. It refuses [Redacted]
-// with [ErrRedacted], and anything else that isn't a T with [ErrValue]; the
-// errors don't quote the text.
+// UnmarshalText decodes a text into a present value. It refuses [Redacted] with
+// [ErrRedacted], and anything else that isn't a T with [ErrValue]; the errors
+// don't quote the text.
 func (v *Value[T]) UnmarshalText(text []byte) error {
 	if isMarker(text) {
 		return ErrRedacted
@@ -116,10 +116,9 @@ func (v *Value[T]) UnmarshalText(text []byte) error {
 	return nil
 }
 
-// UnmarshalJSON makes a present value of JSON that encoding/json reads into a
-// T, and an absent one of null. It refuses [Redacted] with [ErrRedacted], and
-// anything else that isn't a T with [ErrValue]; the errors don't quote the
-// input.
+// UnmarshalJSON decodes JSON into a T with encoding/json, and null into an
+// absent value. It refuses [Redacted] with [ErrRedacted], and anything else
+// that isn't a T with [ErrValue]; the errors don't quote the input.
 func (v *Value[T]) UnmarshalJSON(data []byte) error {
 	var value T
 	switch {
@@ -135,10 +134,10 @@ func (v *Value[T]) UnmarshalJSON(data []byte) error {
 	return nil
 }
 
-// asSecret returns the secret that the value is.
+// asSecret returns the value as a secret.
 func (v Value[T]) asSecret() Secret { return v.secret }
 
-// typed is what every [Value] is.
+// typed is implemented by every [Value].
 type typed interface{ asSecret() Secret }
 
 // AsSecret returns the secret that an argument is or holds: a [Secret], a
@@ -174,8 +173,8 @@ func AsSecret(arg any) (Secret, bool) {
 	return Secret{}, false
 }
 
-// encode returns the text to encrypt. Errors of other packages could quote
-// the value.
+// encode returns the text to encrypt. It drops other packages' errors, which
+// could quote the value.
 func encode(value any) (string, error) {
 	switch value := value.(type) {
 	case []byte:
@@ -234,14 +233,14 @@ func Canonical[T any](text string) (string, error) {
 
 func valueError(value any) error { return fmt.Errorf("%w (%T)", ErrValue, value) }
 
-// TypeName returns the name of a plaintext type, as code that imports its
-// package writes it.
+// TypeName returns the name of a plaintext type, as written in code that
+// imports its package.
 func TypeName[T any]() string {
 	return strings.ReplaceAll(reflect.TypeFor[T]().String(), "[]uint8", BytesType)
 }
 
-// IsSecretType reports whether a type is a [Secret] or a [Value], a pointer to
-// one, or embeds one.
+// IsSecretType reports whether a type is a [Secret] or [Value], points to one,
+// or embeds one.
 func IsSecretType(t reflect.Type) bool {
 	return t.Implements(reflect.TypeFor[typed]()) || t.Implements(reflect.TypeFor[interface{ target() *Secret }]()) ||
 		reflect.PointerTo(t).Implements(reflect.TypeFor[interface{ target() *Secret }]())

@@ -18,7 +18,7 @@ type hook struct {
 	Labels map[string]string `json:"labels,omitempty"`
 }
 
-// A value doesn't change with the bytes that it was made from.
+// A value doesn't share memory with the bytes it was made from.
 func TestValueIsACopy(t *testing.T) {
 	t.Parallel()
 	b := []byte("text")
@@ -51,20 +51,20 @@ func TestValueErrors(t *testing.T) {
 	_, notTextKey := fieldcrypt.NewValue(map[string]any{canary + "\xff": nil}).Reveal()
 	_, year := fieldcrypt.NewValue(time.Date(10000, 1, 1, 0, 0, 0, 0, time.UTC)).Reveal()
 	for name, test := range map[string]struct{ got, want error }{
-		"no encoding":       {encode, fieldcrypt.ErrValue},
-		"no decoding":       {decode, fieldcrypt.ErrValue},
-		"no keyring":        {bare, fieldcrypt.ErrNoOpener},
-		"JSON that is none": {json.Unmarshal([]byte(`["`+canary+`"]`), new(fieldcrypt.Value[hook])), fieldcrypt.ErrValue},
-		"marker in JSON":    {json.Unmarshal([]byte(`"[REDACTED]"`), new(fieldcrypt.Value[string])), fieldcrypt.ErrRedacted},
+		"can't be encoded": {encode, fieldcrypt.ErrValue},
+		"can't be decoded": {decode, fieldcrypt.ErrValue},
+		"no keyring":       {bare, fieldcrypt.ErrNoOpener},
+		"not its JSON":     {json.Unmarshal([]byte(`["`+canary+`"]`), new(fieldcrypt.Value[hook])), fieldcrypt.ErrValue},
+		"marker in JSON":   {json.Unmarshal([]byte(`"[REDACTED]"`), new(fieldcrypt.Value[string])), fieldcrypt.ErrRedacted},
 		"marker as text": {
 			new(fieldcrypt.Value[[]byte]).UnmarshalText([]byte(fieldcrypt.Redacted)),
 			fieldcrypt.ErrRedacted,
 		},
-		"not UTF-8":             {notText, fieldcrypt.ErrValue},
-		"a key not in UTF-8":    {notTextKey, fieldcrypt.ErrValue},
-		"half a surrogate":      {new(fieldcrypt.Value[string]).UnmarshalText([]byte(`"\ud83d"`)), fieldcrypt.ErrValue},
-		"text that is no time":  {new(fieldcrypt.Value[time.Time]).UnmarshalText([]byte(canary)), fieldcrypt.ErrValue},
-		"year that has no text": {year, fieldcrypt.ErrValue},
+		"not UTF-8":            {notText, fieldcrypt.ErrValue},
+		"a key not in UTF-8":   {notTextKey, fieldcrypt.ErrValue},
+		"half a surrogate":     {new(fieldcrypt.Value[string]).UnmarshalText([]byte(`"\ud83d"`)), fieldcrypt.ErrValue},
+		"not a time":           {new(fieldcrypt.Value[time.Time]).UnmarshalText([]byte(canary)), fieldcrypt.ErrValue},
+		"year beyond RFC 3339": {year, fieldcrypt.ErrValue},
 	} {
 		if !errors.Is(test.got, test.want) {
 			t.Errorf("%s: got %v, want %v", name, test.got, test.want)
@@ -83,25 +83,26 @@ func TestValueErrors(t *testing.T) {
 	}
 	var detail *fieldcrypt.Error
 	if !errors.As(decode, &detail) || detail.Op != "decode" {
-		t.Errorf("got %v, want an Error about decoding", decode)
+		t.Errorf("got %v, want an Error with Op decode", decode)
 	}
-	// A driver of another package refuses a value by itself.
+	// Without Credent's driver, database/sql refuses a value.
 	if got, err := driver.DefaultParameterConverter.ConvertValue(v); err == nil {
-		t.Errorf("database/sql takes a value for %v", got)
+		t.Errorf("database/sql accepts a value as %v", got)
 	}
 	if v.Equal(damagedValue()) || damagedValue().Equal(damagedValue()) || v.Equal(fieldcrypt.Value[hook]{}) {
 		t.Error("a value equals one that cannot be revealed")
 	}
 }
 
-// damagedValue is a value that doesn't open.
+// damagedValue returns a value that doesn't open.
 func damagedValue() fieldcrypt.Value[hook] {
 	var v fieldcrypt.Value[hook]
 	_ = v.Scan("gAAAA")
 	return v
 }
 
-// Values are equal if Go encodes them alike, however another program did.
+// Values are equal if Go encodes them alike, even if another program's JSON
+// differs.
 func TestValueEqual(t *testing.T) {
 	t.Parallel()
 	r := ring(t, keyA)
@@ -110,10 +111,10 @@ func TestValueEqual(t *testing.T) {
 	}
 	v := fieldcrypt.NewValue(hook{URL: "u", Labels: map[string]string{"a": "1", "b": "2"}})
 	if same := read(`{ "labels": {"b": "2", "a": "1"}, "url": "u" }`); !v.Equal(same) || !same.Equal(v) {
-		t.Error("other spaces and another order make another value")
+		t.Error("white space and order make values differ")
 	}
 	if other := read(`{"url":"u"}`); v.Equal(other) {
-		t.Error("two values are equal")
+		t.Error("different values are equal")
 	}
 	var zero fieldcrypt.Value[hook]
 	if !zero.Equal(fieldcrypt.Value[hook]{}) || zero.Equal(v) || zero.Equal(fieldcrypt.NewValue(hook{})) {
@@ -135,21 +136,21 @@ func TestValueUnmarshal(t *testing.T) {
 	}
 	if !in.Hook.Equal(fieldcrypt.NewValue(hook{URL: "u"})) || !in.Bytes.Equal(fieldcrypt.NewValue([]byte{0xff})) ||
 		!in.Time.Equal(fieldcrypt.NewValue(time.Date(2026, 11, 24, 11, 30, 0, 0, time.UTC))) || !in.None.IsZero() {
-		t.Error("the values are not those of the JSON")
+		t.Error("the values differ from the JSON")
 	}
 	if out, err := json.Marshal(in); err != nil || string(out) != `{"Hook":"[REDACTED]","Bytes":"[REDACTED]","Time":"[REDACTED]","None":null}` {
 		t.Errorf("got %s, %v", out, err)
 	}
 }
 
-// Pointers and sql.Nulls count as the secret that they hold.
+// Pointers and sql.Nulls count as the secrets they hold.
 func TestAsSecret(t *testing.T) {
 	t.Parallel()
 	s, v := fieldcrypt.New("text"), fieldcrypt.NewValue([]byte("text"))
 	p := &s
 	for name, test := range map[string]struct {
 		arg  any
-		want string // "" for an absent one, "-" for none
+		want string // "" for an absent secret, "-" for no secret
 	}{
 		"secret": {s, "text"}, "pointer": {p, "text"}, "value": {v, "text"}, "pointer to a value": {&v, "text"},
 		"Null":            {sql.Null[fieldcrypt.Secret]{V: s, Valid: true}, "text"},

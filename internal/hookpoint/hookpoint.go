@@ -1,8 +1,8 @@
-// Package hookpoint is where the schemas of package ent get their hooks from.
+// Package hookpoint provides the hooks of package ent's schemas.
 //
-// The hooks are written with the generated code, and a schema can't import that
-// without a circle: code couldn't be generated anew. So the schema has [Hook],
-// and package hooks sets what it does.
+// The hooks use the generated code, and a schema can't import that without an
+// import cycle: code couldn't be generated again. So the schema has [Hook], and
+// package hooks sets what it does.
 package hookpoint
 
 import (
@@ -21,7 +21,7 @@ func Set(hook ent.Hook) struct{} {
 }
 
 // Hook is the schemas' hook. It does nothing in a process without package
-// hooks, which every client of package client links.
+// hooks, which package client links.
 func Hook(next ent.Mutator) ent.Mutator {
 	return ent.MutateFunc(func(ctx context.Context, m ent.Mutation) (ent.Value, error) {
 		if hook := rules.Load(); hook != nil {

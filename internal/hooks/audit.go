@@ -13,7 +13,7 @@ import (
 	"github.com/credent-go/credent/internal/principal"
 )
 
-// actorOf is the context's actor or else its user.
+// actorOf returns the context's actor, or else its user.
 func actorOf(ctx context.Context) string {
 	if actor, ok := principal.Actor(ctx); ok {
 		return actor
@@ -22,8 +22,8 @@ func actorOf(ctx context.Context) string {
 	return user
 }
 
-// auditor records who did what to which rows. It writes names of fields, never
-// values.
+// auditor records who did what to which rows. It writes fields' names, never
+// their values.
 type auditor struct{ log *slog.Logger }
 
 func (a auditor) hook(next ent.Mutator) ent.Mutator {
@@ -56,7 +56,7 @@ func (a auditor) accountHook(next ent.Mutator) ent.Mutator {
 	})
 }
 
-// RecordCreated writes the record of credentials that were made together.
+// RecordCreated writes one record for credentials that were created together.
 func RecordCreated(ctx context.Context, log *slog.Logger, ids []uuid.UUID) {
 	log.LogAttrs(ctx, slog.LevelInfo, "credent audit",
 		slog.String("actor", actorOf(ctx)),
@@ -74,8 +74,7 @@ func textsOf(ids []uuid.UUID) []string {
 	return texts
 }
 
-// affected returns the rows that a mutation will change, as long as they can be
-// told.
+// affected returns the rows that a mutation will change, before they change.
 func affected(ctx context.Context, m interface {
 	ent.Mutation
 	ID() (uuid.UUID, bool)
@@ -91,7 +90,7 @@ func affected(ctx context.Context, m interface {
 	return m.IDs(ctx)
 }
 
-// operations are the names of what was done.
+// operations are the operations' names in records.
 var operations = map[ent.Op]string{
 	ent.OpCreate: "create", ent.OpUpdate: "update", ent.OpUpdateOne: "update",
 	ent.OpDelete: "delete", ent.OpDeleteOne: "delete",

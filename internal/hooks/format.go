@@ -15,20 +15,19 @@ import (
 	"github.com/credent-go/credent/internal/fieldcrypt"
 )
 
-// ErrFormat means that a key does not look like one of its credential type.
+// ErrFormat means that a key doesn't have its credential type's format.
 var ErrFormat = errors.New("the key is not of the format of its credential type")
 
-// Format says what the keys of one credential type look like. A nil pattern
-// takes everything.
+// Format is the format of one credential type's keys. A nil pattern accepts
+// everything.
 type Format struct {
 	Type      string         // the credential_type, in lower case
-	APIKey    *regexp.Regexp // matches a well-formed api_key as a whole
-	SecretKey *regexp.Regexp // likewise secret_key
-	Hint      string         // what a well-formed key looks like, for the error; not a real one
+	APIKey    *regexp.Regexp // must match the whole api_key
+	SecretKey *regexp.Regexp // must match the whole secret_key
+	Hint      string         // describes a well-formed key, for the error; not a real key
 }
 
-// BrokerFormats are the formats that brokers and data providers are known to
-// give out.
+// BrokerFormats returns the known formats of brokers and data providers.
 func BrokerFormats() []Format {
 	return []Format{
 		{
@@ -46,11 +45,11 @@ func BrokerFormats() []Format {
 	}
 }
 
-// formatChecker checks the keys that a mutation sets. Types without a format
-// are not checked.
+// formatChecker checks the keys that a mutation sets. It doesn't check types
+// without a format.
 type formatChecker struct {
 	formats  []Format
-	warnings *slog.Logger // nil: refuse
+	warnings *slog.Logger // nil means refuse
 }
 
 func (c formatChecker) hook(next ent.Mutator) ent.Mutator {
@@ -81,13 +80,13 @@ func (c formatChecker) check(ctx context.Context, m *credent.UserCredentialMutat
 	return nil
 }
 
-// typeOf returns the credential type that the row will have, "" if there is no
-// such row.
+// typeOf returns the credential type that the row will have, or "" if there is
+// no row.
 func typeOf(ctx context.Context, m *credent.UserCredentialMutation) (string, error) {
 	if name, ok := m.CredentialType(); ok {
 		return name, nil
 	}
-	ids, err := affected(ctx, m) // an update that sets a secret in several is refused
+	ids, err := affected(ctx, m) // an update of a secret in several rows is refused
 	if err != nil {
 		return "", err
 	}

@@ -54,9 +54,9 @@ func TestBrokerFormats(t *testing.T) {
 			t.Errorf("a secret of %d: matches %v, want %v", len(secret), got, want)
 		}
 	}
-	// Two calls do not share a list: one may be changed.
+	// Two calls don't share a list, since the caller may change it.
 	hooks.BrokerFormats()[0].Type = "changed"
 	if hooks.BrokerFormats()[0].Type == "changed" {
-		t.Error("a caller's change shows in the next call")
+		t.Error("a caller's change is visible in the next call")
 	}
 }

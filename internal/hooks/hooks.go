@@ -1,7 +1,6 @@
-// Package hooks has what happens around the mutations of an ent client: the
-// rules between accounts and credentials, the formats of broker keys, and the
-// audit log. The rules that must hold whoever writes are in the database as
-// well.
+// Package hooks has the hooks of an ent client: the rules between accounts and
+// credentials, the formats of broker keys, and the audit log. Rules that must
+// hold for every writer are in the database as well.
 package hooks
 
 import (
@@ -15,21 +14,22 @@ import (
 	"github.com/credent-go/credent/ent/hook"
 )
 
-// Config says which of the hooks that are not rules are wanted.
+// Config configures the hooks that aren't rules.
 type Config struct {
-	// Audit gets a record of each mutation of a credential; nil for none.
+	// Audit, if not nil, gets a record of each mutation of a credential or
+	// account.
 	Audit *slog.Logger
-	// Formats are the formats of broker keys to check; nil for none.
+	// Formats are the formats of broker keys to check.
 	Formats []Format
-	// FormatWarnings gets a record of each key that is not of its format. If
+	// FormatWarnings gets a record of each key that doesn't have its format. If
 	// nil, such keys are refused.
 	FormatWarnings *slog.Logger
-	// Expiring looks at the credentials that queries return; nil for none.
+	// Expiring, if not nil, sees the credentials that queries return.
 	Expiring ent.Interceptor
 }
 
 // Install adds the hooks to a client, the audit log outermost. They run before
-// the caller's own, which see what the rules fill in.
+// the caller's hooks, which see the fields that the rules fill in.
 func Install(client *credent.Client, cfg Config) {
 	client.Use(mark, layoutOfMutations)
 	client.Intercept(ent.InterceptFunc(layoutOfQueries))
@@ -48,8 +48,8 @@ func Install(client *credent.Client, cfg Config) {
 	}
 }
 
-// credentialRules are the rules of a credential. They are one hook, since the
-// hooks of a bulk's creations are nested: five hundred of each is a deep stack.
+// credentialRules applies the rules of credentials. They are one hook, since a
+// bulk nests the hooks of its rows: five hundred of each make a deep stack.
 func credentialRules(next ent.Mutator) ent.Mutator {
 	return hook.UserCredentialFunc(func(ctx context.Context, m *credent.UserCredentialMutation) (ent.Value, error) {
 		utcTimes(m)
@@ -75,9 +75,9 @@ func accountTimes(next ent.Mutator) ent.Mutator {
 // stored returns a time as Postgres stores it: in UTC, in microseconds.
 func stored(at time.Time) time.Time { return at.UTC().Truncate(time.Microsecond) }
 
-// utcTimes makes the times of a mutation what Postgres will store, so that the
-// returned entity equals the one read back. Each setter is called by name:
-// asking a mutation for its fields costs more than a bulk's encryption.
+// utcTimes converts a mutation's times as Postgres stores them, so that the
+// returned entity equals the one read back. It calls each setter by name:
+// listing a mutation's fields would cost more than a bulk's encryption.
 func utcTimes(m interface {
 	CreatedAt() (time.Time, bool)
 	SetCreatedAt(time.Time)

@@ -15,13 +15,13 @@ import (
 	"github.com/credent-go/credent/internal/hooks"
 )
 
-// nowhere is a driver that nothing gets to: the last hook answers.
+// nowhere is a driver that nothing reaches, since the last hook answers.
 type nowhere struct{ dialect.Driver }
 
 func (nowhere) Dialect() string { return dialect.Postgres }
 
-// Every time of a mutation is what Postgres will store, also one that a later
-// schema adds.
+// Every time in a mutation is as Postgres will store it, including times that a
+// later schema adds.
 func TestTimesAreUTC(t *testing.T) {
 	t.Parallel()
 	client := credent.NewClient(credent.Driver(nowhere{}))

@@ -13,11 +13,12 @@ import (
 	"github.com/credent-go/credent/internal/entcrypt/record"
 )
 
-// ErrLayout means that the tables are spread over the nodes of a Citus cluster
-// by user_id, and that a statement needs what only one server can do.
+// ErrLayout means that a statement isn't possible because a Citus cluster
+// distributes the tables over its nodes by user_id.
 var ErrLayout = errors.New("the layout citus of the database does not allow it")
 
-// explainLayout says what to do in place of a statement that a cluster refuses.
+// explainLayout adds what to do instead to an error of a statement that a
+// cluster refuses.
 func explainLayout(err error) error {
 	if err == nil || errors.Is(err, ErrLayout) {
 		return err
@@ -44,17 +45,17 @@ func layoutOfQueries(next ent.Querier) ent.Querier {
 
 // errKept refuses a change of an account's user_id.
 var errKept = fmt.Errorf("credent: %w: an account keeps its user_id, which says where its rows lie: "+
-	"make the account and its credentials anew, and delete these", ErrLayout)
+	"create a new account with its credentials, and delete this one", ErrLayout)
 
-// keepsUsers returns an [ErrLayout] if the accounts of a database are
-// distributed over a cluster, whose dialect is d.
+// keepsUsers returns an [ErrLayout] if a database's accounts are distributed
+// over a Citus cluster. d is the database's dialect.
 func keepsUsers(ctx context.Context, client *credent.Client, d string) error {
 	if d != dialect.Postgres {
 		return nil
 	}
-	// As statements and not as queries, which need a transaction if the context
-	// has a user. The second has a table that only Citus has.
-	ctx = record.Silent(ctx) // they read
+	// These run by ExecContext: QueryContext needs a transaction if the context
+	// has a user. The second one's table exists only with Citus.
+	ctx = record.Silent(ctx) // they only read
 	for _, query := range []string{
 		"SELECT 1 FROM pg_catalog.pg_extension WHERE extname = 'citus'",
 		"SELECT 1 FROM pg_catalog.pg_dist_partition WHERE logicalrelid = to_regclass('user_accounts') AND partmethod " +

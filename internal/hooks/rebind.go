@@ -20,11 +20,11 @@ import (
 	"github.com/credent-go/credent/internal/movetrigger"
 )
 
-// rebind encrypts the secrets of an account anew when its user_id changes and
-// their keys depend on it: the database changes it in the credentials without
-// them. That takes one transaction; without one the hook
-// refuses the change. Nothing else of a credential changes, and no hook runs
-// for it.
+// rebind re-encrypts the secrets of an account's credentials when its user_id
+// changes and their keys depend on it: the database copies the new user_id to
+// the credentials, but can't re-encrypt. That takes one transaction; without
+// one the hook refuses the change. Nothing else in a credential changes, and no
+// hook runs for it.
 func rebind(next ent.Mutator) ent.Mutator {
 	return hook.UserAccountFunc(func(ctx context.Context, m *credent.UserAccountMutation) (ent.Value, error) {
 		user, changes := m.UserID()
@@ -51,9 +51,9 @@ func rebind(next ent.Mutator) ent.Mutator {
 		}
 		if _, err := m.Tx(); err != nil {
 			return nil, fmt.Errorf("credent: %w: bound tokens depend on the account's user_id: change it in a "+
-				"transaction, in which they are encrypted anew", seal.ErrWrongLocation)
+				"transaction, which re-encrypts them", seal.ErrWrongLocation)
 		}
-		silent := record.Silent(ctx) // the account's update tells of its credentials
+		silent := record.Silent(ctx) // the account's update records its credentials
 		credentials, err := lockCredentials(silent, m)
 		if err != nil {
 			return nil, err
@@ -74,11 +74,11 @@ func rebind(next ent.Mutator) ent.Mutator {
 	})
 }
 
-// lockCredentials returns the credentials of the accounts that are updated,
-// with secrets that open. Until the transaction ends nobody changes them or
-// adds others to the accounts. In a silent context no trail is told that they
-// were opened: nobody gets the plaintext, and on SQLite a trail could not
-// commit it meanwhile.
+// lockCredentials returns the credentials of the updated accounts, with their
+// secrets revealed. Until the transaction ends, others can't change them or add
+// any to the accounts. Use a silent context, so that the trail doesn't record
+// the reveals: nobody sees the plaintext, and on SQLite a trail couldn't commit
+// its entries meanwhile.
 func lockCredentials(ctx context.Context, m *credent.UserAccountMutation) ([]*credent.UserCredential, error) {
 	accounts, err := accountIDs(ctx, m)
 	if err != nil {
@@ -89,11 +89,11 @@ func lockCredentials(ctx context.Context, m *credent.UserAccountMutation) ([]*cr
 			s.ForUpdate()
 		}
 	}
-	// A writer that adds a credential holds a lock on its account, and this one
-	// waits for it.
+	// A writer that adds a credential locks its account, so this query waits
+	// for it.
 	locked := m.Client().UserAccount.Query().Where(useraccount.IDIn(accounts...)).Unique(false)
 	locked.Modify(lock)
-	m.Where(useraccount.IDIn(accounts...)) // and no other, which begins to match meanwhile
+	m.Where(useraccount.IDIn(accounts...)) // not accounts that begin to match meanwhile
 	if _, err := locked.All(ctx); err != nil {
 		return nil, fmt.Errorf("credent: lock the account: %w", err)
 	}
@@ -107,7 +107,7 @@ func lockCredentials(ctx context.Context, m *credent.UserAccountMutation) ([]*cr
 		for _, secret := range []*fieldcrypt.Secret{&c.APIKey, &c.SecretKey} {
 			plaintext, err := secret.Reveal()
 			if err != nil {
-				return nil, fmt.Errorf("credent: encrypt anew for another user: %w", err)
+				return nil, fmt.Errorf("credent: re-encrypt for another user: %w", err)
 			}
 			*secret = fieldcrypt.New(plaintext)
 		}
@@ -115,9 +115,9 @@ func lockCredentials(ctx context.Context, m *credent.UserAccountMutation) ([]*cr
 	return credentials, nil
 }
 
-// takeAway takes the tokens out of the rows on SQLite. Its trigger refuses, at
-// once and not at the end of the transaction, that a token stays in a row when
-// its user_id changes.
+// takeAway removes the tokens from the rows on SQLite. Its trigger refuses to
+// keep a token in a row when the user_id changes, at once rather than at the
+// end of the transaction.
 func takeAway(ctx context.Context, client *credent.Client, name string, credentials []*credent.UserCredential) error {
 	if name != dialect.SQLite {
 		return nil
@@ -127,14 +127,14 @@ func takeAway(ctx context.Context, client *credent.Client, name string, credenti
 			Set(usercredential.FieldAPIKey, movetrigger.Taken).Set(usercredential.FieldSecretKey, movetrigger.Taken).
 			Where(sql.EQ(usercredential.FieldID, c.ID)).Query()
 		if _, err := client.ExecContext(ctx, query, args...); err != nil {
-			return fmt.Errorf("credent: take the tokens away for another user: %w", err)
+			return fmt.Errorf("credent: remove the tokens for another user: %w", err)
 		}
 	}
 	return nil
 }
 
-// storeAgain stores the secrets of a credential, in a row that is another
-// user's by now. A mutation would change updated_at.
+// storeAgain stores a credential's secrets after its row's user has changed. It
+// uses raw SQL, since a mutation would change updated_at.
 func storeAgain(
 	ctx context.Context, client *credent.Client, name string, c *credent.UserCredential, user string,
 ) error {
@@ -145,7 +145,7 @@ func storeAgain(
 		Set(secretKey.Name, encrypted.At(c.SecretKey, secretKey, user)).
 		Where(sql.EQ(usercredential.FieldID, c.ID)).Query()
 	if _, err := client.ExecContext(ctx, query, args...); err != nil {
-		return fmt.Errorf("credent: encrypt anew for another user: %w", err)
+		return fmt.Errorf("credent: re-encrypt for another user: %w", err)
 	}
 	return nil
 }

@@ -12,16 +12,16 @@ import (
 	"github.com/credent-go/credent/internal/replica"
 )
 
-// ErrNoHooks means that a client was built past package client, and its driver
-// asks for an audit log or for checks of formats, which only a client of that
-// package has.
+// ErrNoHooks means that a client was built without package client, but its
+// driver is configured with an audit log or format checks, which need that
+// package's hooks.
 var ErrNoHooks = errors.New("this client lacks the audit log or the checks of formats that its driver was configured " +
 	"with: build it with client.New or client.FromDriver, and put drivers around its own with Config.Wrap")
 
-// The schemas' hook, which every client has.
+// Every client has the schemas' hook.
 var _ = hookpoint.Set(always)
 
-// mutation is what a context says of the mutation that it is for.
+// mutation is stored in a mutation's context.
 type mutation struct {
 	of        ent.Mutation
 	installed bool // by Install
@@ -29,16 +29,16 @@ type mutation struct {
 
 type mutationKey struct{}
 
-// mark notes that the hooks of [Install] run for a mutation. What they and the
-// caller's own read is the primary's.
+// mark notes that [Install]'s hooks run for a mutation. These hooks and the
+// caller's read from the primary.
 func mark(next ent.Mutator) ent.Mutator {
 	return ent.MutateFunc(func(ctx context.Context, m ent.Mutation) (ent.Value, error) {
 		return next.Mutate(context.WithValue(replica.Writing(ctx), mutationKey{}, mutation{m, true}), m)
 	})
 }
 
-// always applies the rules to the mutations of clients without [Install]'s
-// hooks, such as a client of ent.NewClient.
+// always applies the rules to mutations of clients without [Install]'s hooks,
+// such as a client from ent.NewClient.
 func always(next ent.Mutator) ent.Mutator {
 	return ent.MutateFunc(func(ctx context.Context, m ent.Mutation) (ent.Value, error) {
 		if known, ok := ctx.Value(mutationKey{}).(mutation); ok && known.of == m {
@@ -55,8 +55,8 @@ func always(next ent.Mutator) ent.Mutator {
 	})
 }
 
-// Refuse returns [ErrNoHooks] for a statement of a mutation that ran without
-// the hooks of [Install].
+// Refuse returns [ErrNoHooks] for a statement of a mutation without [Install]'s
+// hooks.
 func Refuse(ctx context.Context) error {
 	if m, ok := ctx.Value(mutationKey{}).(mutation); ok && !m.installed {
 		return fmt.Errorf("credent: %w", ErrNoHooks)

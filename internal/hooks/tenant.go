@@ -18,23 +18,24 @@ import (
 	"github.com/credent-go/credent/internal/fieldcrypt"
 )
 
-// ErrTenantMismatch means that no account has both the ID and the user_id that
-// a credential was given. The database doesn't tell another user's account from
-// a missing one.
+// ErrTenantMismatch means that no account has both the ID and the user_id of a
+// credential. The database doesn't distinguish another user's account from a
+// missing one.
 var ErrTenantMismatch = errors.New("a credential's account must exist and have the same user_id")
 
-// TenantConstraint is the foreign key that the database names when it refuses.
+// TenantConstraint is the foreign key that the database names in its error.
 const TenantConstraint = "user_credentials_user_id_user_account_id_fkey"
 
-// ErrConflictTarget means that an upsert names columns that no unique key of
-// the table has. Where the layout is another than single, id alone is no key.
-var ErrConflictTarget = errors.New("an upsert's conflict columns must be a unique key's: where the database's layout " +
+// ErrConflictTarget means that an upsert's conflict columns aren't a unique key
+// of the table. In layouts other than single, id alone isn't a key.
+var ErrConflictTarget = errors.New("an upsert's conflict columns must be a unique key: if the database's layout " +
 	"isn't single, the primary key is (user_id, id)")
 
-// invalidColumnReference is Postgres' answer to such an upsert.
+// invalidColumnReference is Postgres' SQLSTATE for such an upsert.
 const invalidColumnReference = "42P10"
 
-// explainConflict says what is wrong with the columns of an upsert.
+// explainConflict makes an error about an upsert's columns an
+// [ErrConflictTarget].
 func explainConflict(err error) error {
 	if dberror.State(err) != invalidColumnReference || errors.Is(err, ErrConflictTarget) {
 		return err
@@ -42,13 +43,13 @@ func explainConflict(err error) error {
 	return fmt.Errorf("credent: %w: %w", ErrConflictTarget, err)
 }
 
-// sqliteForeignKey is what SQLite says of a key itself. It doesn't name it, and
-// a credential has one.
+// sqliteForeignKey is SQLite's error for a foreign key. It doesn't name the
+// key, but a credential has only one.
 const sqliteForeignKey = "FOREIGN KEY constraint failed"
 
-// fillTenant fills a credential's user_id from its account, when it is made and
-// when it is moved. A user_id that is set is left for the database to compare,
-// which costs no query.
+// fillTenant sets a credential's user_id from its account, when the credential
+// is created or moved. If user_id is set, the database compares it, which costs
+// no query.
 func fillTenant(ctx context.Context, m *credent.UserCredentialMutation) error {
 	accountID, moved := m.UserAccountID()
 	if _, set := m.UserID(); !moved || set {
@@ -65,8 +66,8 @@ func fillTenant(ctx context.Context, m *credent.UserCredentialMutation) error {
 	return nil
 }
 
-// explainTenant says what the foreign key's refusal is about, if it was not
-// said already by an inner one of nested hooks.
+// explainTenant makes the foreign key's error an [ErrTenantMismatch], unless an
+// inner hook did.
 func explainTenant(err error) error {
 	if !credent.IsConstraintError(err) || errors.Is(err, ErrTenantMismatch) {
 		return err
@@ -92,10 +93,10 @@ func isSecret(value any) bool {
 	return ok
 }
 
-// deleteOrphans deletes the credentials that are removed from their account;
-// ent alone would clear their key to it, which the database refuses. The
-// account is updated first: if the deletion then fails, the credentials are
-// still the account's. In a transaction of the caller's both are in it.
+// deleteOrphans deletes credentials that are removed from their account. ent
+// alone would clear their foreign key, which the database refuses. The account
+// is updated first: if the deletion then fails, the credentials still belong to
+// the account. Both run in the caller's transaction, if there is one.
 func deleteOrphans(next ent.Mutator) ent.Mutator {
 	return hook.UserAccountFunc(func(ctx context.Context, m *credent.UserAccountMutation) (ent.Value, error) {
 		removed, cleared := m.RemovedCredentialsIDs(), m.CredentialsCleared()
@@ -129,9 +130,9 @@ func deleteOrphans(next ent.Mutator) ent.Mutator {
 	})
 }
 
-// notOf returns the credentials that don't belong to the one account that is
-// updated. The others are there already: ent would refuse to add them, as it
-// takes their key to the account for cleared.
+// notOf returns the credentials that don't belong to the updated account, if it
+// is one. ent would refuse to add the others, since it expects their foreign
+// key to be NULL.
 func notOf(ctx context.Context, m *credent.UserAccountMutation, accounts, ids []uuid.UUID) ([]uuid.UUID, error) {
 	if len(ids) == 0 || len(accounts) != 1 {
 		return ids, nil

@@ -21,22 +21,22 @@ const (
 	Changed
 )
 
-// Problem is a trigger of an indexed column that isn't there or isn't ours.
+// Problem is a trigger of an indexed column that is missing or isn't Credent's.
 type Problem struct {
 	Column Column
 	Kind   Kind
-	// Table is the relation that needs the trigger. It is the column's table,
-	// or a partition or an INHERITS child of it.
+	// Table is the relation that needs the trigger: the column's table, or a
+	// partition or INHERITS child of it.
 	Table string
-	// Inherits means that Table is an INHERITS child: Postgres gives its
-	// partitions the triggers of a table, but not those children.
+	// Inherits means that Table is an INHERITS child: Postgres copies a table's
+	// triggers to its partitions, but not to such children.
 	Inherits bool
 	Trigger  string
-	// Function is the trigger's on Postgres, if there is one.
+	// Function is the trigger's function on Postgres, if there is one.
 	Function string
-	// Detail says what is different, or is "".
+	// Detail says what differs, or is "".
 	Detail string
-	// SQL mends all problems of Table at once, as [Statements] does.
+	// SQL fixes all problems of Table at once, as [Statements] does.
 	SQL []string
 }
 
@@ -45,10 +45,9 @@ type Querier interface {
 	QueryContext(ctx context.Context, query string, args ...any) (*sql.Rows, error)
 }
 
-// Compare returns what is wrong with the triggers of indexed columns, in the
-// order of the columns. A column that the database lacks is left out. Triggers
-// are known by what they do and not by their names, which stay when a table or
-// a column is renamed.
+// Compare returns the problems of indexed columns' triggers, in the columns'
+// order. It skips columns that the database lacks. It identifies triggers by
+// what they do, since their names stay when a table or column is renamed.
 func Compare(ctx context.Context, db Querier, d string, columns []Column) ([]Problem, error) {
 	var problems []Problem
 	for _, c := range columns {
@@ -66,8 +65,8 @@ func Compare(ctx context.Context, db Querier, d string, columns []Column) ([]Pro
 	return problems, nil
 }
 
-// Exists reports whether the database has the table, with both columns. A
-// column without a name isn't looked for.
+// Exists reports whether the database has the table, with both columns. If
+// Token is "", it checks only the table.
 func Exists(ctx context.Context, db Querier, d string, c Column) (bool, error) {
 	relations, err := relationsOf(ctx, db, d, c)
 	if err != nil {
@@ -76,18 +75,17 @@ func Exists(ctx context.Context, db Querier, d string, c Column) (bool, error) {
 	return slices.ContainsFunc(relations, func(r relation) bool { return r.root && (r.complete || c.Token == "") }), nil
 }
 
-// lacks reports whether the column's own table lacks a trigger. Its partitions
-// get what the table gets.
+// lacks reports whether the column's table itself lacks a trigger. Partitions
+// get the table's.
 func lacks(problems []Problem, c Column) bool {
 	return slices.ContainsFunc(problems, func(p Problem) bool {
 		return p.Column == c && p.Kind == Missing && p.Table == c.Table && !p.Inherits
 	})
 }
 
-// Obsolete returns the statements that drop triggers of ours from the tables
-// of the given columns, if they do nothing for any of these. On Postgres such a
-// trigger fails every update once its column is gone. Of tables only Schema and
-// Table count.
+// Obsolete returns the statements that drop Credent's triggers from tables if
+// they serve none of the columns. On Postgres such a trigger fails every update
+// once its column is gone. Of tables, only Schema and Table are used.
 func Obsolete(ctx context.Context, db Querier, d string, tables, columns []Column) ([]string, error) {
 	var drops []string
 	for _, table := range tables {
@@ -101,15 +99,15 @@ func Obsolete(ctx context.Context, db Querier, d string, tables, columns []Colum
 			}
 		}
 	}
-	// One function has two triggers, which go first.
+	// Drop triggers before the function that they use.
 	slices.SortStableFunc(drops, func(a, b string) int {
 		return strings.Compare(b[:len("DROP T")], a[:len("DROP T")])
 	})
 	return slices.Compact(drops), nil
 }
 
-// obsolete returns the drops of the relation's triggers of ours that do nothing
-// for the columns, and of functions that no other trigger needs.
+// obsolete returns the statements that drop the relation's triggers of Credent
+// that serve none of the columns, and functions that no other trigger needs.
 func (r relation) obsolete(d string, table Column, columns []Column) (drops []string) {
 	isObsolete := func(t trigger) bool {
 		return t.ours && !slices.ContainsFunc(columns, func(c Column) bool {
@@ -131,21 +129,21 @@ func (r relation) obsolete(d string, table Column, columns []Column) (drops []st
 // relation is a table, a partition or an INHERITS child of one.
 type relation struct {
 	schema, name string
-	as           string // the schema in statements; "" as long as the column has none
+	as           string // the schema in statements; "" if the column has none
 	root         bool
 	partition    bool
 	complete     bool // it has both columns, and may have triggers
 	triggers     []trigger
 }
 
-// trigger is one of a relation, as the catalogs have it.
+// trigger is a relation's trigger, as in the catalogs.
 type trigger struct {
 	name    string
-	text    string // of a SQLite trigger, or as postgresText has it
-	body    string // of its function
+	text    string // SQLite's definition, or as in postgresText
+	body    string // its function's body
 	state   string // pg_trigger.tgenabled
 	ours    bool
-	shared  bool // its function is used by other tables, too
+	shared  bool // other tables also use its function
 	schema  string
 	routine string // its function
 }
@@ -158,7 +156,7 @@ func (t trigger) is(d string, c Column, s step) bool {
 	return t.text == postgresText(c, s) && squeeze(t.body) == squeeze(postgresBody(c))
 }
 
-// squeeze takes away the differences in white space that editors make.
+// squeeze normalizes white space, which editors change.
 func squeeze(text string) string { return strings.Join(strings.Fields(text), " ") }
 
 func (t trigger) enabled() bool { return t.state == "" || t.state == "O" || t.state == "A" }
@@ -178,10 +176,10 @@ func (t trigger) drop(d string, r relation, keepFunction bool) []string {
 	return drops
 }
 
-// written returns the relation's name as SQL has it.
+// written returns the relation's name in SQL.
 func (r relation) written() string { return qualified(dialect.Postgres, r.as, r.name) }
 
-// compare returns what is wrong with the column's triggers on a relation.
+// compare returns the problems of the column's triggers on a relation.
 func (r relation) compare(d string, c Column) (problems []Problem) {
 	own := c
 	own.Schema, own.Table = r.as, r.name
@@ -230,8 +228,8 @@ func relationsOf(ctx context.Context, db Querier, d string, c Column) ([]relatio
 	return postgresRelations(ctx, db, c)
 }
 
-// sqliteRelations reads sqlite_master, in which names are compared as SQLite
-// does.
+// sqliteRelations reads sqlite_master. It compares names like SQLite, ignoring
+// case.
 func sqliteRelations(ctx context.Context, db Querier, c Column) (_ []relation, err error) {
 	rows, err := db.QueryContext(ctx, `SELECT t.name,
   (SELECT count(*) FROM pragma_table_xinfo(t.name) x WHERE lower(x.name) IN (lower(?2), lower(?3))) = 2,
@@ -260,9 +258,9 @@ WHERE t.type = 'table' AND t.name = ?1 COLLATE NOCASE ORDER BY g.name`, c.Table,
 	return all, rows.Err()
 }
 
-// postgresText is what postgresTriggers reads of a trigger of ours: tgtype (a
-// row trigger before updates is 1 + 2 + 16), its columns, its arguments, and
-// its function's language.
+// postgresText returns the text that postgresTriggers reads for one of
+// Credent's triggers: tgtype (a row trigger before updates is 1 + 2 + 16), its
+// columns, its arguments, and its function's language.
 func postgresText(c Column, s step) string {
 	of := ""
 	if s == first {
@@ -271,10 +269,10 @@ func postgresText(c Column, s step) string {
 	return fmt.Sprintf("19|%s|%s\\000|plpgsql", of, postgresArgs[s])
 }
 
-// postgresTriggers reads the triggers of a table and of all that inherits from
-// it. The text of a trigger with a condition, or with a function that has
-// settings or the rights of its owner, never equals postgresText. Before
-// version 13 a partitioned table can't have such triggers, and its partitions
+// postgresTriggers reads the triggers of a table and of everything that
+// inherits from it. The text never equals postgresText for a trigger with a
+// condition, or with a function that has settings or runs as its owner. Before
+// version 13, a partitioned table can't have such triggers, and its partitions
 // need them.
 const postgresTriggers = `WITH RECURSIVE tree(oid, root) AS (
   SELECT c.oid, true FROM pg_catalog.pg_class c JOIN pg_catalog.pg_namespace n ON n.oid = c.relnamespace

@@ -1,18 +1,18 @@
-// Package indextrigger makes and compares the triggers that empty the digest
-// of a blind index when a statement changes the token and not the digest.
+// Package indextrigger makes and compares the triggers that clear a blind
+// index's digest when a statement changes the token but not the digest.
 //
 // The client writes both. The triggers guard against every other writer: the
-// Python application, psql, updatable views, MERGE, upserts, and partitions
-// that a statement names. Their rules, for an UPDATE of any form:
+// Python application, psql, updatable views, MERGE, upserts, and statements
+// that name a partition. Their rules for an UPDATE in any form:
 //
-//   - It sets the token only, to another one: the digest becomes NULL.
+//   - It sets only the token, to another one: the digest becomes NULL.
 //   - It sets both: the digest stays as set. Re-encryption stores a new token
 //     of the same plaintext with the same digest, which must not be lost.
 //   - The token becomes NULL: so does the digest.
 //
-// One case can't be told apart on Postgres: a MERGE in which one action sets
-// the token and another action the digest. Postgres fires triggers by the
-// columns of all its actions, so the digest stays.
+// On Postgres one case goes undetected: a MERGE in which one action sets the
+// token and another the digest. Postgres fires triggers by the columns of all
+// actions, so the digest stays.
 package indextrigger
 
 import (
@@ -27,9 +27,9 @@ import (
 	"github.com/credent-go/credent/internal/fieldcrypt/column"
 )
 
-// Column is an indexed column: one that holds tokens and has a blind index.
+// Column is a column of tokens with a blind index.
 type Column struct {
-	Schema string // on Postgres; "" means the schema that search_path finds
+	Schema string // only on Postgres; "" means the schema that search_path finds
 	Table  string
 	Token  string // column of the tokens
 	Index  string // column of the digests
@@ -38,7 +38,7 @@ type Column struct {
 
 func (c Column) key() string { return cmp.Or(c.Key, "id") }
 
-// table returns the table as SQL names it. SQLite has no schemas in ent.
+// table returns the table's name in SQL. ent has no schemas on SQLite.
 func (c Column) table(d string) string { return qualified(d, c.Schema, c.Table) }
 
 func qualified(d, schema, name string) string {
@@ -48,9 +48,9 @@ func qualified(d, schema, name string) string {
 	return column.QuoteTable(schema, name)
 }
 
-// Statements returns the DDL that makes a column's triggers, without
-// semicolons at the end. It can be run again and again. It panics for a
-// dialect other than Postgres and SQLite.
+// Statements returns the DDL that creates a column's triggers, without trailing
+// semicolons. It can be run repeatedly. It panics for a dialect other than
+// Postgres and SQLite.
 func Statements(d string, c Column) []string {
 	names := c.triggers()
 	var all []string
@@ -70,8 +70,8 @@ func Statements(d string, c Column) []string {
 	return all
 }
 
-// DropsOf returns the DDL that drops the triggers that a column's table has
-// from when the table and the column had other names.
+// DropsOf returns the DDL that drops a column's triggers with the names from
+// when its table and column were named table and token.
 func DropsOf(d string, c Column, table, token string) (all []string) {
 	old := Column{Table: table, Token: token}
 	for _, name := range old.triggers() {
@@ -87,8 +87,7 @@ func DropsOf(d string, c Column, table, token string) (all []string) {
 	return all
 }
 
-// Drops returns the statements that drop a column's triggers, if they are
-// there.
+// Drops returns the statements that drop a column's triggers, if they exist.
 func Drops(d string, c Column) (drops []string) {
 	for _, name := range c.triggers() {
 		if d == dialect.Postgres {
@@ -100,8 +99,8 @@ func Drops(d string, c Column) (drops []string) {
 	return drops
 }
 
-// step is one of the two triggers of a column, in the order in which Postgres
-// must call them.
+// step is one of a column's two triggers, in the order in which Postgres must
+// call them.
 type step int
 
 const (
@@ -110,8 +109,8 @@ const (
 	steps
 )
 
-// marker is in every trigger or its function, so that triggers of
-// columns without an index are found.
+// marker is in every trigger or its function, so that triggers are found even
+// if their column has no index any more.
 const marker = "credent: blind index"
 
 // triggers returns the names of the column's triggers. Postgres calls triggers
@@ -125,13 +124,13 @@ func (c Column) triggers() (names [steps]string) {
 
 const (
 	prefix  = "credent_"
-	maxName = 63 // bytes, of a Postgres identifier
+	maxName = 63 // length of a Postgres identifier, in bytes
 	maxBase = maxName - len("_1")
 )
 
-// name returns the name of the column's function, on which the names of its
-// triggers are built. No two columns share one: a plain name has exactly one
-// double underscore, between table and column, and a hashed one has none.
+// name returns the name of the column's function, from which its triggers'
+// names are built. It is unique: a plain name has exactly one double
+// underscore, between table and column, and a hashed one has none.
 func (c Column) name() string {
 	plain := prefix + c.Table + "__" + c.Token
 	if len(plain) <= maxBase && isPlain(c.Table) && isPlain(c.Token) {
@@ -141,8 +140,8 @@ func (c Column) name() string {
 	return prefix + "index_" + hex.EncodeToString(sum[:16])
 }
 
-// isPlain reports whether a name is made of lower-case words with single
-// underscores between them.
+// isPlain reports whether a name consists of lower-case words separated by
+// single underscores.
 func isPlain(name string) bool {
 	for _, word := range strings.Split(name, "_") {
 		if word == "" || strings.Trim(word, "abcdefghijklmnopqrstuvwxyz0123456789") != "" {

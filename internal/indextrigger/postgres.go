@@ -7,24 +7,24 @@ import (
 	"entgo.io/ent/dialect"
 )
 
-// postgresFunction returns the statement that makes a column's function.
+// postgresFunction returns the statement that creates a column's function.
 //
-// A Postgres trigger sees rows and not the columns that a statement sets, but
-// it can be declared for statements that set a certain column. So the first
-// trigger, UPDATE OF the digest, lengthens a digest that is set to the value it
-// had, and the second one, for every UPDATE, takes a digest that didn't change
-// for one that wasn't set. Neither trigger is declared for the token: Postgres
-// refuses to alter the type of a column that a trigger names, in its WHEN too,
-// and a token column must stay easy to widen.
+// A Postgres trigger sees rows, not the columns that a statement sets, but it
+// can be declared for statements that set a certain column. So the first
+// trigger, UPDATE OF the digest, lengthens a digest that is set to its old
+// value. The second, for every UPDATE, assumes that an unchanged digest wasn't
+// set. Neither trigger is declared for the token: Postgres refuses to alter the
+// type of a column that a trigger names, even in its WHEN, and a token column
+// must stay easy to widen.
 //
-// The function names the schema of every operator and function, so that
-// nobody's search_path counts; IS DISTINCT FROM would look up its operator. It
-// doesn't name the table, so it works in partitions and for a renamed table.
-// Tokens are compared bytewise, whatever the collation of their column.
+// The function names the schema of every operator and function, so that it
+// doesn't depend on search_path; IS DISTINCT FROM would look up its operator.
+// It doesn't name the table, so it works in partitions and after a rename. It
+// compares tokens bytewise, under any collation of their column.
 //
-// Each column has its own function. One generic function that takes the names
-// from TG_ARGV has to turn the row into jsonb: in an update of another column
-// of 100,000 rows it cost 3.8 µs a row, and these triggers cost 1.0 µs.
+// Each column has its own function. A generic function with the names in
+// TG_ARGV would have to convert the row to jsonb: in an update of another
+// column of 100,000 rows it cost 3.8 µs a row, and these triggers cost 1.0 µs.
 func postgresFunction(c Column) string {
 	body := postgresBody(c)
 	tag := "$credent$"
@@ -61,7 +61,7 @@ func postgresDrop(table, name string) string {
 	return "DROP TRIGGER IF EXISTS " + quote(name) + " ON " + table
 }
 
-// postgresArgs are what the triggers call their function with.
+// postgresArgs are the arguments that the triggers pass to their function.
 var postgresArgs = [steps]string{first: "keep", second: "clear"}
 
 func postgresTrigger(c Column, name string, s step) string {

@@ -61,8 +61,8 @@ var vaults = indextrigger.Column{Table: "vaults", Token: "secret", Index: "secre
 
 const columns = "(id int, secret varchar(500), secret_index bytea, other text)"
 
-// shapes make a table vaults and its triggers, and the name under which the
-// statements write.
+// shapes create a table vaults with its triggers, and name the table or view
+// that the statements update.
 var shapes = []struct {
 	name, before, after, table string
 	column                     indextrigger.Column
@@ -115,8 +115,8 @@ const (
 
 const absent = "<NULL>"
 
-// cases are statements about a table in which row 1 has the token a and the
-// digest A, and row 2 has b and B; and what row 1 has then.
+// cases are statements on a table in which row 1 has the token a and the digest
+// A, and row 2 has b and B, with row 1's values afterwards.
 var cases = []struct{ name, sql, token, digest string }{
 	{"token only", "UPDATE {t} SET secret = 'x' WHERE id = 1", "x", absent},
 	{"token by case only", "UPDATE {t} SET secret = 'A' WHERE id = 1", "A", absent},
@@ -155,13 +155,13 @@ var cases = []struct{ name, sql, token, digest string }{
 		"secret = 'x' WHERE CURRENT OF c; COMMIT", "x", absent},
 }
 
-// merges aren't for views, on which Postgres 15 has no MERGE.
+// merges don't run on views, since Postgres 15 doesn't support MERGE on them.
 var merges = []struct{ name, sql, token, digest string }{
 	{"merge of the token", "MERGE INTO {t} v USING (VALUES (1, 'x')) AS s(k, v) ON v.id = s.k WHEN MATCHED THEN " +
 		"UPDATE SET secret = s.v", "x", absent},
 	{"merge of both", "MERGE INTO {t} v USING (VALUES (1, 'x')) AS s(k, v) ON v.id = s.k WHEN MATCHED THEN UPDATE " +
 		"SET secret = s.v, secret_index = 'A'", "x", "A"},
-	// Pinned, and not as one would like: the package's comment says why.
+	// A known limit, pinned here: the package comment explains it.
 	{"merge of either", "MERGE INTO {t} v USING (VALUES (1, 'x')) AS s(k, v) ON v.id = s.k " +
 		"WHEN MATCHED AND v.other IS NOT NULL THEN UPDATE SET secret_index = 'X' WHEN MATCHED THEN UPDATE SET secret " +
 		"= s.v", "x", "A"},
@@ -228,7 +228,7 @@ func TestPostgres(t *testing.T) {
 	}
 }
 
-// problems are what is wrong, as lines.
+// problems returns the problems that Compare finds, one per line.
 func problems(t *testing.T, db *sql.DB, d string, columns ...indextrigger.Column) (lines []string) {
 	t.Helper()
 	found, err := indextrigger.Compare(t.Context(), db, d, columns)
@@ -242,8 +242,8 @@ func problems(t *testing.T, db *sql.DB, d string, columns ...indextrigger.Column
 	return lines
 }
 
-// compareCases are what somebody may do to a table with triggers, what is
-// found then, and nothing after its SQL was run.
+// compareCases are changes to a table with triggers, and the problems that
+// Compare finds. After running the problems' SQL it must find none.
 var compareCases = []struct {
 	name, sql string
 	want      []string
@@ -319,10 +319,10 @@ func TestCompare(t *testing.T) {
 	}
 }
 
-// mend runs the SQL of all problems, and looks again.
+// mend runs the SQL of all problems, and compares again.
 func mend(t *testing.T, db *sql.DB, d string, columns ...indextrigger.Column) {
 	t.Helper()
-	for range 2 { // a trigger under another name is obsolete first
+	for range 2 { // the first run leaves triggers with other names obsolete
 		obsolete, err := indextrigger.Obsolete(t.Context(), db, d, columns, columns)
 		if err != nil {
 			t.Fatal(err)
@@ -337,11 +337,11 @@ func mend(t *testing.T, db *sql.DB, d string, columns ...indextrigger.Column) {
 		}
 	}
 	if lines := problems(t, db, d, columns...); len(lines) > 0 {
-		t.Errorf("after it was mended: %q", lines)
+		t.Errorf("after running the SQL: %q", lines)
 	}
 }
 
-// A partition has the triggers of its table, in which they can be disabled.
+// A partition has its table's triggers, which can be disabled in it.
 func TestComparePartitions(t *testing.T) {
 	t.Parallel()
 	db := postgres(t)
@@ -355,7 +355,7 @@ func TestComparePartitions(t *testing.T) {
 		t.Error(diff)
 	}
 	if got := problems(t, db, dialect.Postgres, vaults); got != nil {
-		t.Errorf("of a table that search_path doesn't find: %q", got)
+		t.Errorf("a table that search_path doesn't find: %q", got)
 	}
 	exec(t, db, indextrigger.Statements(dialect.Postgres, column)...)
 	exec(t, db, "CREATE TABLE p2 "+strings.Replace(columns, "id int", "id int, CHECK (id > 0)", 1))
@@ -370,7 +370,7 @@ func TestComparePartitions(t *testing.T) {
 	mend(t, db, dialect.Postgres, column)
 }
 
-// A trigger of a dropped column fails every update, and is dropped.
+// A renamed column's trigger fails every update, and Obsolete drops it.
 func TestObsolete(t *testing.T) {
 	t.Parallel()
 	db := postgres(t)
@@ -400,7 +400,7 @@ func TestObsolete(t *testing.T) {
 	exec(t, db, "UPDATE vaults SET hidden = 'x'")
 }
 
-// Names fit Postgres, and no two columns have the same.
+// Names fit Postgres' limit, and no two columns have the same name.
 func TestNames(t *testing.T) {
 	t.Parallel()
 	long := strings.Repeat("table_of_things_", 4)
@@ -424,7 +424,7 @@ func TestNames(t *testing.T) {
 				}
 				seen[name] = table + "." + token
 			}
-			if table != long && table != long+"x" { // cut by Postgres
+			if table != long && table != long+"x" { // truncated by Postgres
 				if got := problems(t, db, dialect.Postgres, c); got != nil {
 					t.Errorf("%s.%s: %q", table, token, got)
 				}

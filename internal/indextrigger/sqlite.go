@@ -6,24 +6,24 @@ import (
 	"entgo.io/ent/dialect"
 )
 
-// sqliteTrigger returns the statement that makes a trigger.
+// sqliteTrigger returns the statement that creates a trigger.
 //
-// A SQLite trigger can't assign to NEW, and no trigger of its own sees which
-// columns a statement sets. The first trigger updates the row before the
-// statement does, so the statement's own digest, if it sets one, comes after
-// and wins. If it sets none, SQLite reads the columns that it doesn't set
-// again after BEFORE triggers (update.c), and finds NULL. SQLite's manual calls
-// the result of such an update undefined, so the package's tests pin it for
-// every form of statement, with the drivers modernc.org/sqlite and
+// A SQLite trigger can't assign to NEW, and can't see which columns a statement
+// sets. The first trigger updates the row before the statement does, so a
+// digest that the statement sets comes later and wins. If the statement sets
+// none, SQLite reads the columns that it doesn't set again after BEFORE
+// triggers (update.c), and finds NULL. SQLite's manual calls the result of such
+// an update undefined, so the package's tests pin it for every form of
+// statement, with the drivers modernc.org/sqlite and
 // github.com/mattn/go-sqlite3.
 //
-// AFTER triggers alone would be defined and worse. One would clear the digest
-// and one, UPDATE OF the digest, write it again, and which of them SQLite
-// calls first is undefined too. In the wrong order each re-encryption would
-// lose its digest, and RETURNING would show a digest that is gone.
+// AFTER triggers alone would be defined, but worse. One would clear the digest,
+// and another, UPDATE OF the digest, would write it again, in an order that
+// SQLite doesn't define. In the wrong order each re-encryption would lose its
+// digest, and RETURNING would show a digest that is gone.
 //
 // The second trigger is for statements that set the token to NULL and the
-// digest to something.
+// digest to a value.
 func sqliteTrigger(c Column, name string, s step) string {
 	token, index, table := quote(c.Token), quote(c.Index), c.table(dialect.SQLite)
 	event := "BEFORE UPDATE OF " + token

@@ -41,7 +41,7 @@ func TestCompareSQLite(t *testing.T) {
 		"no such table":  {[]string{"DROP TABLE vaults"}, vaults, nil},
 		"no such column": {nil, indextrigger.Column{Table: "vaults", Token: "secret", Index: "digest"}, nil},
 		"dropped":        {[]string{"DROP TRIGGER credent_vaults__secret_1"}, vaults, missing[:1]},
-		"made anew":      {[]string{"DROP TABLE vaults", create}, vaults, missing},
+		"recreated":      {[]string{"DROP TABLE vaults", create}, vaults, missing},
 		"changed": {
 			[]string{"DROP TRIGGER credent_vaults__secret_1", "CREATE TRIGGER " +
 				"credent_vaults__secret_1 AFTER DELETE ON vaults BEGIN SELECT 1; END"},

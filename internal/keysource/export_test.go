@@ -2,8 +2,8 @@ package keysource
 
 import "testing"
 
-// ResetDefault makes the default keyring be read from the environment again,
-// now and after the test. Tests that call it can't be parallel.
+// ResetDefault makes the next call of Default read the environment again, now
+// and after the test. Tests that call it can't be parallel.
 func ResetDefault(tb testing.TB) {
 	tb.Helper()
 	reset := func() {

@@ -1,4 +1,4 @@
-// Package keysource makes keyrings of the environment: of variables, or of the
+// Package keysource reads keyrings from environment variables, or from the
 // files that they name.
 package keysource
 
@@ -29,20 +29,21 @@ const (
 	fileSuffix = "_FILE"
 )
 
-// maxKeyFile is the size in bytes of the largest key file that is read. A
-// thousand keys have less.
+// maxKeyFile is the maximum size of a key file, in bytes. A thousand keys need
+// less.
 const maxKeyFile = 64 << 10
 
-// maxReadings bounds the tries to get two equal readings.
+// maxReadings bounds the attempts to get two equal readings.
 const maxReadings = 4
 
-// FromEnv makes a keyring of [EnvKey] and [EnvPreviousKeys], or of the files
-// that these names with the suffix _FILE name, as containers mount secrets. An
-// unset or empty EnvKey is an [keyring.ErrNoKey]; a variable set both ways is a
-// [fernet.ErrBadKey]. No error quotes what a variable or a file holds.
+// FromEnv reads a keyring from [EnvKey] and [EnvPreviousKeys], or from the
+// files named by the same variables with the suffix _FILE, as containers mount
+// secrets. It returns a [keyring.ErrNoKey] if EnvKey is unset or empty, and a
+// [fernet.ErrBadKey] if a variable is set both ways. No error quotes a
+// variable's or file's content.
 //
-// Somebody may exchange the files meanwhile: FromEnv reads them until two
-// readings agree, so that it never mixes the keys of two moments.
+// The files may be replaced meanwhile: FromEnv reads them until two readings
+// agree, so that it never mixes keys of two moments.
 func FromEnv() (*keyring.Ring, error) {
 	last, err := readEnv()
 	for n := 1; n < maxReadings && (last.primary.isFile || last.previous.isFile); n++ {
@@ -77,13 +78,13 @@ func FromEnv() (*keyring.Ring, error) {
 	})
 }
 
-// reading is what both variables held at one moment.
+// reading is both variables' content at one moment.
 type reading struct{ primary, previous variable }
 
-// variable is what a variable holds, or the file that the variable with the
-// suffix _FILE names.
+// variable is the content of a variable, or of the file that the variable with
+// the suffix _FILE names.
 type variable struct {
-	text   string // without white space around it
+	text   string // without surrounding white space
 	source string // the variable's name
 	isFile bool   // a regular file, which can be read again; a pipe can't
 }
@@ -104,8 +105,7 @@ func readEnv() (r reading, err error) {
 	return r, err
 }
 
-// Errors that say where a keyring's source is at fault, for callers that tell
-// people what to do about it.
+// Errors about a keyring's source, for callers that add advice.
 var (
 	// ErrTwoSources is the ErrBadKey of a key given both by a variable and by
 	// a file.
@@ -114,7 +114,7 @@ var (
 	ErrKeyFile = errors.New("a key file cannot be read")
 )
 
-// sourceError has a text that names the source, and a kind.
+// sourceError has a text that names the source, and an error to unwrap.
 type sourceError struct {
 	text string
 	kind error
@@ -139,7 +139,7 @@ func fromEnv(name string) (variable, error) {
 	case err != nil:
 		var pathErr *fs.PathError
 		if errors.As(err, &pathErr) {
-			err = pathErr.Err // without the path, which may be a key in the wrong variable
+			err = pathErr.Err // drop the path, which may be a key in the wrong variable
 		}
 		if cause := keytext.PathCause(path); cause != "" {
 			err = fmt.Errorf("%w; %s holds no path: %s", err, v.source, cause)
@@ -152,7 +152,7 @@ func fromEnv(name string) (variable, error) {
 	return v, nil
 }
 
-// readFile returns a file's content, cut off after maxKeyFile+1 bytes, and
+// readFile returns a file's content, truncated after maxKeyFile+1 bytes, and
 // whether it is a regular file.
 func readFile(path string) (data []byte, regular bool, err error) {
 	file, err := os.Open(path)
@@ -174,8 +174,8 @@ var defaultRing struct {
 	ring *keyring.Ring
 }
 
-// Default returns the process's keyring. The first call that succeeds reads it
-// by [FromEnv]; from then on it stays the same, and only [keyring.Ring.Replace]
+// Default returns the process's keyring. The first successful call reads it
+// with [FromEnv]. After that it stays the same, and only [keyring.Ring.Replace]
 // changes its keys.
 func Default() (*keyring.Ring, error) {
 	defaultRing.Lock()

@@ -15,12 +15,12 @@ import (
 )
 
 const (
-	keyA = "cw_0x689RpI-jtRR7oE8h_eQsKImvJapLeSbXpwF4e4=" // of the specification's vectors
+	keyA = "cw_0x689RpI-jtRR7oE8h_eQsKImvJapLeSbXpwF4e4=" // from the Fernet spec's vectors
 	keyB = "3vYpT7mQx0bL2nKcR9sWfZ1gHjUe5aDq8iOy4MtXk6E="
 	keyC = "Q0kq9xF2uZ7bW1nTy5cV8mRj3pLs6hGd4aKe0iXoUwA="
 )
 
-// hasPart reports whether a message has six characters of a text.
+// hasPart reports whether a message quotes any 6 characters of a text.
 func hasPart(message, text string) bool {
 	for i := 0; i+6 <= len(text); i++ {
 		if strings.Contains(message, text[i:i+6]) {
@@ -30,7 +30,7 @@ func hasPart(message, text string) bool {
 	return false
 }
 
-// Tests of the environment and of the default keyring aren't parallel.
+// Tests of the environment and the default keyring aren't parallel.
 
 func TestKeyringFromEnv(t *testing.T) {
 	for name, test := range map[string]struct {
@@ -82,7 +82,7 @@ func TestKeyringFromFiles(t *testing.T) {
 		}
 		return path
 	}
-	// Root may read every file, so the unreadable one is a link to itself.
+	// Root can read every file, so the unreadable one is a link to itself.
 	loop := filepath.Join(t.TempDir(), "loop")
 	if err := os.Symlink(loop, loop); err != nil {
 		t.Fatal(err)
@@ -155,8 +155,8 @@ func TestKeyringFromFiles(t *testing.T) {
 	}
 }
 
-// TestKeyringErrors reads what is no key, and wants the variable or the file
-// named, the cause, and no part of the key.
+// TestKeyringErrors reads texts that aren't keys. The error must name the
+// variable or file and the cause, and contain no part of the key.
 func TestKeyringErrors(t *testing.T) {
 	file := func(text string) string {
 		path := filepath.Join(t.TempDir(), "key")
@@ -205,7 +205,7 @@ func TestKeyringErrors(t *testing.T) {
 			fernet.ErrBadKey,
 			"credent: key 2 of the file that ENCRYPTION_KEY_PREVIOUS_FILE names: bad encryption key: it is empty",
 		},
-		"lines in place of commas": {
+		"lines instead of commas": {
 			map[string]string{"ENCRYPTION_KEY": keyA, "ENCRYPTION_KEY_PREVIOUS_FILE": file(keyB + "\n" + keyC + "\n")},
 			fernet.ErrBadKey,
 			"credent: the file that ENCRYPTION_KEY_PREVIOUS_FILE names: bad encryption key: it seems to be 2 keys " +
@@ -255,8 +255,8 @@ func TestKeyringErrors(t *testing.T) {
 	}
 }
 
-// TestKeyringFromPipe gives the key as a shell's <(command) does: it can be
-// read once.
+// TestKeyringFromPipe provides the key like a shell's <(command), which can be
+// read only once.
 func TestKeyringFromPipe(t *testing.T) {
 	r, w, err := os.Pipe()
 	if err != nil {
@@ -275,8 +275,8 @@ func TestKeyringFromPipe(t *testing.T) {
 	}
 }
 
-// TestKeyringFromSwappedFiles reads two files while their folder is exchanged
-// by a link, as Kubernetes does it. No reading mixes two folders' files.
+// TestKeyringFromSwappedFiles reads two files while a link switches their
+// folder, as in Kubernetes. No reading mixes files of two folders.
 func TestKeyringFromSwappedFiles(t *testing.T) {
 	dir := t.TempDir()
 	for name, files := range map[string][2]string{"a": {keyA, keyB}, "b": {keyB, keyA}} {

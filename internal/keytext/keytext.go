@@ -1,9 +1,8 @@
 // Package keytext says what is wrong with a text that was given as an
-// encryption key and isn't one: it is in quotes, say, or the path of a file.
+// encryption key but isn't one: it may be in quotes, or a file's path.
 //
-// What it returns never holds the text or a part of it, only positions,
-// lengths and kinds of characters. The text may be a good key in the wrong
-// wrapping.
+// Its results never contain any part of the text, only positions, lengths and
+// kinds of characters, since the text may be a good key in the wrong form.
 package keytext
 
 import (
@@ -16,8 +15,8 @@ import (
 )
 
 const (
-	keyBytes = 32 // of a key
-	keyChars = 44 // of its base64, with padding
+	keyBytes = 32 // in a key
+	keyChars = 44 // in its base64, with padding
 
 	// one says what to do with several keys in one place.
 	one = "a key stands alone: ENCRYPTION_KEY has the primary key, and ENCRYPTION_KEY_PREVIOUS earlier ones, with a " +
@@ -41,7 +40,7 @@ func Cause(text string) string {
 	return fmt.Sprintf("it is not base64 of %d bytes", keyBytes)
 }
 
-// encoding finds texts in another encoding, and what is no text at all.
+// encoding finds texts in another encoding, and bytes that aren't text.
 func encoding(text string) string {
 	switch {
 	case strings.HasPrefix(text, "\xef\xbb\xbf"), strings.HasPrefix(text, "\ufeff"):
@@ -64,17 +63,17 @@ func encoding(text string) string {
 	return ""
 }
 
-// assignment is what a line of a file of variables begins with.
+// assignment matches the beginning of a line in a file of variables.
 var assignment = regexp.MustCompile(`^(?:(?:export|set|setx|ENV|-e|--env)\s+)?["']?(?:\$env:)?[A-Za-z_][A-Za-z_0-9]{0,39}["']?\s*(=|:\s)\s*`)
 
-// line finds a whole line of a file, in place of its value.
+// line finds a whole line of a file instead of the value in it.
 func line(text string) string {
 	switch {
 	case strings.HasPrefix(text, "-----BEGIN"):
 		return "it is PEM, as of a certificate or an RSA key: a key is base64url alone"
 	case strings.HasPrefix(text, "{"), strings.HasPrefix(text, "["):
 		if !strings.HasPrefix(text, "{{") {
-			return "it is JSON, as secret stores give it: take the key out of it"
+			return "it is JSON, as secret stores return it: take the key out of it"
 		}
 	}
 	if found := assignment.FindString(text); found != "" && len(text) > len(found) && text[len(found)] != '=' {
@@ -146,12 +145,12 @@ func several(text string) string {
 		name, utf8.RuneCountInString(text[:i])+1, utf8.RuneCountInString(text), keyChars)
 }
 
-// misplaced finds what belongs into another variable, or nowhere.
+// misplaced finds a value for another variable, or for none.
 func misplaced(text string) string {
 	scheme, _, url := strings.Cut(text, "://")
 	switch {
 	case strings.HasPrefix(text, "[REDACTED"):
-		return "it is what secrets print as, and not the key itself"
+		return "it is the marker that is printed instead of a secret, and not the key itself"
 	case strings.HasPrefix(text, "credent-keyring"):
 		return "it is a wrapped keyring, which ENCRYPTION_KEYRING takes, together with ENCRYPTION_KEYRING_URL " +
 			"(docs/kms.md)"
@@ -159,7 +158,7 @@ func misplaced(text string) string {
 		return "it is a token, which is something encrypted: give the key that it was encrypted with"
 	case strings.HasPrefix(text, "arn:"), strings.HasPrefix(text, "vault:"), strings.HasPrefix(text, "op://"),
 		strings.HasPrefix(text, "projects/") && strings.Count(text, "/") > 2:
-		return "it names a secret or a key in a store, and nobody has fetched it: give the key itself, or use a key " +
+		return "it names a secret or a key in a store: fetch it and give the key itself, or use a key " +
 			"management service by ENCRYPTION_KEYRING_URL (docs/kms.md)"
 	case url && strings.EqualFold(scheme, "file"):
 		return "it is the URL of a file: set ENCRYPTION_KEY_FILE to the file's path"
@@ -171,21 +170,21 @@ func misplaced(text string) string {
 	return ""
 }
 
-// placeholder finds a variable or a template that nobody filled in.
+// placeholder finds an unexpanded variable or template.
 func placeholder(text string) string {
 	switch {
 	case strings.HasPrefix(text, "$"), strings.HasPrefix(text, "{{"),
 		strings.HasPrefix(text, "<") && strings.HasSuffix(text, ">"),
 		strings.HasPrefix(text, "%") && strings.HasSuffix(text, "%"):
-		return "it is a placeholder, and nobody has put the key in its place"
+		return "it is a placeholder that was not replaced with the key"
 	}
 	return ""
 }
 
-// driveOrDots are the starts of paths that no base64 has.
+// driveOrDots matches the start of paths that can't be base64.
 var driveOrDots = regexp.MustCompile(`^([A-Za-z]:[\\/]|\.{1,2}[\\/]|~[\\/]|\\\\)`)
 
-// path finds the path of a file. Standard base64 may begin with a slash, too.
+// path finds the path of a file. Standard base64 may also begin with a slash.
 func path(text string) string {
 	base64s := len(text) >= keyChars-4 && decoded(text) != nil && !strings.ContainsAny(text, "-_")
 	if driveOrDots.MatchString(text) || strings.HasPrefix(text, "/") && !base64s {
@@ -216,7 +215,7 @@ func otherForm(text string) string {
 	}
 	if inner := strings.TrimSpace(string(raw)); len(inner) >= keyChars-1 && len(inner) <= keyChars &&
 		len(decoded(inner)) == keyBytes {
-		return "it is base64 twice, as data of a Kubernetes Secret that were encoded before: decode it once"
+		return "it is base64 twice, as if encoded before it was put in a Kubernetes Secret's data: decode it once"
 	}
 	switch bare := strings.TrimRight(text, "="); {
 	case len(raw) == keyBytes && len(bare) == keyChars-1 && len(text) != keyChars:
@@ -239,7 +238,7 @@ func cut(n int) string {
 	return ""
 }
 
-// character finds the first character that base64 lacks.
+// character finds the first character that isn't base64.
 func character(text string) string {
 	n := 0
 	for _, r := range text {
@@ -267,8 +266,7 @@ func character(text string) string {
 	return ""
 }
 
-// length finds a text of another length than a key's, and of the same length
-// one that is damaged.
+// length finds a text of the wrong length, or else a damaged one.
 func length(text string) string {
 	if len(text) != keyChars {
 		return fmt.Sprintf("it has %d characters, and a key has %d", len(text), keyChars)
@@ -288,8 +286,8 @@ func decoded(text string) []byte {
 	return raw
 }
 
-// PathCause returns what is wrong with a text that was given as the path of a
-// key file, if one can tell from the text alone, and "" if not.
+// PathCause returns what is wrong with a text that was given as a key file's
+// path, or "" if the text alone doesn't show it.
 func PathCause(text string) string {
 	trimmed := strings.TrimSpace(text)
 	first, _ := utf8.DecodeRuneInString(trimmed)

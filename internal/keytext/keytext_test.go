@@ -24,7 +24,7 @@ func raw(text string) []byte {
 	return data
 }
 
-// utf16Text encodes a text as Windows does.
+// utf16Text encodes a text in UTF-16, as Windows does.
 func utf16Text(text string, order string, mark bool) string {
 	var b strings.Builder
 	units := utf16.Encode([]rune(text))
@@ -126,14 +126,14 @@ func TestCause(t *testing.T) {
 		"Google KMS":        {"gcpkms://projects/p/locations/l/keyRings/r/cryptoKeys/k", "ENCRYPTION_KEYRING_URL"},
 		"Azure Key Vault":   {"azurekeyvault://vault.vault.azure.net/keys/k", "ENCRYPTION_KEYRING_URL"},
 		"Vault":             {"hashivault://credent", "ENCRYPTION_KEYRING_URL"},
-		"an ARN":            {"arn:aws:kms:eu-central-1:123456789012:key/made-up", "nobody has fetched it"},
+		"an ARN":            {"arn:aws:kms:eu-central-1:123456789012:key/made-up", "fetch it and give the key itself"},
 		"a wrapped keyring": {"credent-keyring-1.AAAA", "ENCRYPTION_KEYRING takes"},
 		"a token":           {"gAAAAABmade-up", "it is a token"},
 		"a variable":        {"${ENCRYPTION_KEY}", "a placeholder"},
 		"a template":        {"{{ .Values.key }}", "a placeholder"},
 		"a gap":             {"<your key>", "a placeholder"},
 		"percent-encoded":   {strings.Replace(key, "=", "%3D", 1), "percent-encoded"},
-		"redacted":          {"[REDACTED]", "what secrets print as"},
+		"redacted":          {"[REDACTED]", "printed instead of a secret"},
 		"a word":            {"changeme", "it has 8 characters, and a key has 44"},
 		"words":             {"correct horse battery staple", "it has 28 characters, and a key has 44"},
 		"not base64":        {key[:9] + "!" + key[10:], "a character at position 10 of 44, which base64url lacks"},
@@ -145,7 +145,7 @@ func TestCause(t *testing.T) {
 			t.Parallel()
 			got := keytext.Cause(test.text)
 			if !strings.Contains(got, test.want) || !strings.HasPrefix(got, "it") || strings.Contains(got, "\n") {
-				t.Errorf("got %q, want %q in it", got, test.want)
+				t.Errorf("got %q, want a text with %q", got, test.want)
 			}
 			if hasPart(got, key) || hasPart(got, other) || hasPart(got, std) {
 				t.Errorf("the cause quotes the key: %q", got)
@@ -170,13 +170,13 @@ func TestPathCause(t *testing.T) {
 		"/run/secrets/A/encryption": "",
 	} {
 		if got := keytext.PathCause(text); want == "" && got != "" || !strings.Contains(got, want) {
-			t.Errorf("%q: got %q, want %q in it", text, got, want)
+			t.Errorf("%q: got %q, want a text with %q", text, got, want)
 		}
 	}
 }
 
-// FuzzCause wraps a key into any text, cuts it there, and looks for parts of
-// it in the cause.
+// FuzzCause puts a key into any text, cuts it there, and looks for parts of it
+// in the cause.
 func FuzzCause(f *testing.F) {
 	for _, seed := range []struct{ before, after string }{
 		{"", ""},

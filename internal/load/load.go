@@ -60,8 +60,8 @@ type Row struct {
 
 // Config says how rows are stored. The zero value is a good one.
 type Config struct {
-	// Batch is the number of rows in a transaction, and in memory; 0 means
-	// DefaultBatch, and more than MaxBatch means that.
+	// Batch is the number of rows in a transaction, and in memory. 0 and less
+	// mean DefaultBatch, and more than MaxBatch means that.
 	Batch int
 	// Atomic stores all rows in one transaction, or none. Progress then tells
 	// what it has in it.

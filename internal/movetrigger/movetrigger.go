@@ -1,11 +1,11 @@
-// Package movetrigger has the triggers that hold tokens to their tenant: a row
-// can't come to another tenant and keep tokens that only the earlier one's keys
-// open.
+// Package movetrigger has the triggers that keep tokens with their tenant: a
+// row can't move to another tenant with tokens that only the earlier tenant's
+// keys open.
 //
-// The database can't tell such a token from another. So the triggers act on the
-// states of the column in the table credent_states: as long as binding or
-// tenants' keys are accept or above, tokens may depend on the tenant, and must
-// change with it. For the column of a Bound field they always do.
+// The database can't recognize such tokens. So the triggers use the column's
+// states in the table credent_states: while binding or tenants' keys are accept
+// or above, tokens may depend on the tenant, and must change with it. In the
+// column of a Bound field they always must.
 package movetrigger
 
 import (
@@ -21,26 +21,26 @@ import (
 	"github.com/credent-go/credent/internal/states"
 )
 
-// Taken stands for a token that is stored again in the same transaction, after
-// its row's tenant has changed. SQLite's trigger lets it pass. It passes the
-// CHECK of tokens, and nothing opens it.
+// Taken replaces a token until the same transaction stores it again, after its
+// row's tenant has changed. SQLite's trigger accepts it. It satisfies the CHECK
+// for tokens, and no key opens it.
 const Taken = "gAAAA"
 
-// message is what the database says.
+// message is the database's error.
 const message = "credent: the secrets of this row depend on %s and would be left behind: change it with a client or " +
 	"credent account move, or store them again in the same transaction"
 
-// Statements returns the statements that make the triggers of a table's
-// encrypted columns, which have one tenant, for a dialect of ent. SQLite needs
-// the table credent_states for columns that aren't declared Bound, and Postgres
-// does without it. It panics for another dialect.
+// Statements returns the statements that create the triggers of a table's
+// encrypted columns, which must have the same tenant. SQLite needs the table
+// credent_states for columns that aren't declared Bound; on Postgres it may be
+// missing. It panics for a dialect other than Postgres and SQLite.
 func Statements(d string, columns []column.Column) []string {
 	if len(columns) == 0 {
 		return nil
 	}
 	c := columns[0]
 	var drops []string
-	for earlier := range c.Earlier() { // the table took its trigger along
+	for earlier := range c.Earlier() { // a renamed table kept its trigger
 		if earlier.Table == c.Table {
 			continue
 		}
@@ -59,8 +59,8 @@ func Statements(d string, columns []column.Column) []string {
 	panic(fmt.Sprintf("encrypted: no triggers for dialect %q", d))
 }
 
-// namesOf returns the column's names in the table of states, without schemas:
-// the present one, and those it had.
+// namesOf returns the column's current and earlier names in the table of
+// states, without schemas.
 func namesOf(c column.Column) []string {
 	names := []string{c.InSchema("").String()}
 	for earlier := range c.Earlier() {
@@ -69,9 +69,9 @@ func namesOf(c column.Column) []string {
 	return names
 }
 
-// name returns the name of the table's trigger, and its function's.
+// name returns the name of the table's trigger and its function.
 func name(c column.Column) string {
-	const maxName = 63 // bytes, of a Postgres identifier
+	const maxName = 63 // length of a Postgres identifier, in bytes
 	if plain := "credent_" + c.Table + "__" + c.Tenant + "_move"; len(plain) <= maxName &&
 		!strings.ContainsAny(plain, "\"'$ ") {
 		return plain
@@ -80,12 +80,13 @@ func name(c column.Column) string {
 	return "credent_move_" + hex.EncodeToString(sum[:16])
 }
 
-// postgres returns a constraint trigger that looks at the row at the end of the
-// transaction: whoever changes the tenant may store the secrets afterwards.
+// postgres returns a constraint trigger that checks the row at the end of the
+// transaction, so that a writer may change the tenant first and then store the
+// secrets.
 //
-// Its function runs as its owner, whom row-level security doesn't hide the row
-// from, and finds nothing by the session's search_path. If there are several
-// tables of states, only the ones with the table's owner count.
+// Its function runs as its owner, from whom row-level security doesn't hide the
+// row, and doesn't use the session's search_path. If there are several tables
+// of states, it reads only those that the table's owner owns.
 func postgres(columns []column.Column) []string {
 	c := columns[0]
 	q := column.QuoteName
@@ -141,8 +142,8 @@ END
 	}
 }
 
-// sqlite returns a trigger that refuses at once: SQLite has none for the end of
-// a transaction. [Taken] passes it.
+// sqlite returns a trigger that refuses at once, since SQLite has no triggers
+// at the end of a transaction. It accepts [Taken].
 func sqlite(columns []column.Column) []string {
 	q := column.QuoteName
 	c := columns[0]
@@ -168,8 +169,8 @@ func sqlite(columns []column.Column) []string {
 	}
 }
 
-// Table returns the statements that make the table of states, if there is none,
-// for schemas without Credent's own migrations.
+// Table returns the statements that create the table of states, if it is
+// missing, for schemas without Credent's migrations.
 func Table(d string) []string {
 	at := "datetime NOT NULL DEFAULT (CURRENT_TIMESTAMP)"
 	if d == dialect.Postgres {

@@ -11,7 +11,7 @@ import (
 	"github.com/credent-go/credent/internal/movetrigger"
 )
 
-// The migrations have the statements of the package, word for word.
+// The migrations have the package's statements, word for word.
 func TestMigrationsHaveThem(t *testing.T) {
 	t.Parallel()
 	columns := []column.Column{
@@ -33,8 +33,7 @@ func TestMigrationsHaveThem(t *testing.T) {
 	}
 }
 
-// A table that was renamed has its old trigger, and its states under its old
-// name.
+// A renamed table has a trigger and states under its old name.
 func TestRenamed(t *testing.T) {
 	t.Parallel()
 	c := column.Column{Table: "now", Name: "key", Tenant: "owner", Was: "before.key,before.code"}
@@ -50,7 +49,7 @@ func TestRenamed(t *testing.T) {
 	}
 }
 
-// Names that are too long, or need quoting, get a name of their own.
+// Names that are too long or need quoting are hashed.
 func TestNames(t *testing.T) {
 	t.Parallel()
 	seen := make(map[string]bool)

@@ -1,5 +1,5 @@
-// Package observe says what an observer of a client is told, so that what the
-// client does with secrets and tenants' keys can be counted.
+// Package observe defines the events that a client reports, to count what it
+// does with secrets and tenants' keys.
 package observe
 
 import (
@@ -7,22 +7,24 @@ import (
 	"github.com/credent-go/credent/internal/fieldcrypt/tenantkey"
 )
 
-// Observer is told what a client does. The zero value is nobody.
+// Observer has the functions that a client calls for its events. Nil functions
+// aren't called.
 type Observer struct {
-	Sealed     func(Event)            // of each secret that was encrypted, or refused
-	Opened     func(Event)            // of each secret that was decrypted, or didn't open
-	TenantKeys func(tenantkey.Lookup) // of each look at the tenants' keys
+	Sealed     func(Event)            // for each secret that was encrypted, or refused
+	Opened     func(Event)            // for each secret that was decrypted, or didn't open
+	TenantKeys func(tenantkey.Lookup) // for each use of the cache of tenants' keys
 }
 
-// Event tells an observer that a secret was sealed or opened, or could not be.
-// Fields that aren't known are empty.
+// Event reports that a secret was sealed or opened, or couldn't be. Unknown
+// fields are empty.
 type Event struct {
 	Table  string // "user_credentials"
 	Column string // "api_key"
-	Tenant string // of the row
+	Tenant string // the row's tenant
 	Err    error  // why it failed
 
-	// Plaintext means that what is stored is plaintext, in a plaintext window.
+	// Plaintext means that the stored value is plaintext, in a plaintext
+	// window.
 	Plaintext bool
 }
 

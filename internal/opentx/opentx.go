@@ -1,5 +1,5 @@
-// Package opentx says whether a transaction is still open to whoever would wait
-// for something that can't happen before it ends.
+// Package opentx tells whether a context's transaction is still open, to avoid
+// waiting for something that can't happen before it ends.
 package opentx
 
 import (
@@ -7,7 +7,7 @@ import (
 	"sync/atomic"
 )
 
-// Tx is a transaction. A nil one is none.
+// Tx is a transaction. Nil means none.
 type Tx struct{ ended atomic.Bool }
 
 // End notes that the transaction was committed or rolled back.
@@ -15,7 +15,7 @@ func (t *Tx) End() { t.ended.Store(true) }
 
 type key struct{}
 
-// With returns a context for what is done, or read, in a transaction.
+// With returns a context for work in a transaction.
 func With(ctx context.Context, t *Tx) context.Context {
 	if t == nil {
 		return ctx
@@ -23,7 +23,7 @@ func With(ctx context.Context, t *Tx) context.Context {
 	return context.WithValue(ctx, key{}, t)
 }
 
-// Is reports whether the context is one of [With], and its transaction is open.
+// Is reports whether the context is from [With], and its transaction is open.
 func Is(ctx context.Context) bool {
 	t, _ := ctx.Value(key{}).(*Tx)
 	return t != nil && !t.ended.Load()

@@ -1,5 +1,5 @@
-// Package pgservice reads service files, in which libpq finds the settings of a
-// connection by a name.
+// Package pgservice reads libpq's files: service files, which have the settings
+// of a connection by a name, and password files.
 package pgservice
 
 import (

@@ -9,9 +9,9 @@ import (
 	"github.com/credent-go/credent/internal/fieldcrypt"
 )
 
-// saysTheSame reports whether two JSON texts have equal values, whatever
-// their spaces, order and escapes. Numbers are compared by their exact value,
-// so a 2^53+1 that a float64 rounded isn't the same.
+// saysTheSame reports whether two JSON texts have equal values, ignoring white
+// space, order and escapes. It compares numbers exactly, so 2^53+1 differs from
+// its float64.
 func saysTheSame(a, b string) bool {
 	if !fieldcrypt.IsExactJSON([]byte(a)) || !fieldcrypt.IsExactJSON([]byte(b)) {
 		return false
@@ -63,7 +63,8 @@ func equal(a, b any) bool {
 	}
 }
 
-// maxNumber keeps a long number from filling the memory.
+// maxNumber is the length of the longest number compared by value, which bounds
+// memory.
 const maxNumber = 400
 
 // equalNumbers compares decimal numbers exactly.

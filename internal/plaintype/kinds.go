@@ -5,8 +5,8 @@ import (
 	"strings"
 )
 
-// postgresKinds are the types of Postgres that aren't text, under both of
-// their names.
+// postgresKinds has the Postgres types that aren't text, under both of their
+// names.
 var postgresKinds = map[string]Kind{
 	"bytea": Bytes, "date": Date, "json": JSON, "jsonb": JSON, "uuid": UUID,
 	"timestamptz": Time, "timestamp with time zone": Time, "timestamp": Time, "timestamp without time zone": Time,
@@ -18,8 +18,8 @@ var postgresKinds = map[string]Kind{
 
 var postgresText = []string{"text", "varchar", "character varying", "bpchar", "char", "character", "citext"}
 
-// OfPostgres returns what a type of Postgres holds. The second result says
-// whether it is text, so that it can hold tokens too.
+// OfPostgres returns the kind of a Postgres type's values. isText reports
+// whether the type is text, so that it can also hold tokens.
 func OfPostgres(name string) (k Kind, isText bool) {
 	name = strings.ToLower(name)
 	if before, rest, ok := strings.Cut(name, "("); ok { // timestamp(3) with time zone
@@ -32,8 +32,7 @@ func OfPostgres(name string) (k Kind, isText bool) {
 	return postgresKinds[name], false
 }
 
-// sqliteKinds are parts of the types that a column of SQLite is declared with,
-// in the order in which they count.
+// sqliteKinds has parts of SQLite's declared types. The first match counts.
 var sqliteKinds = []struct {
 	part string
 	kind Kind
@@ -52,8 +51,8 @@ var sqliteKinds = []struct {
 	{"DECIMAL", Number},
 }
 
-// OfSQLite is OfPostgres for a declared type of SQLite, which says what texts
-// and integers mean. Other values are of their own type.
+// OfSQLite is like OfPostgres for SQLite's declared types, which give texts and
+// integers their meaning. Other values have their own type.
 func OfSQLite(declared string) (k Kind, isText bool) {
 	upper := strings.ToUpper(declared)
 	if upper == "" || strings.Contains(upper, "CHAR") || strings.Contains(upper, "CLOB") ||

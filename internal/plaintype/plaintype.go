@@ -1,10 +1,10 @@
-// Package plaintype turns what a plaintext column of any SQL type holds into
-// the plaintext that an encrypted field of the same meaning has, and tells
-// whether a plaintext decodes as its field's type.
+// Package plaintype converts values of a plaintext column of any SQL type into
+// the plaintext of an encrypted field, and checks whether a plaintext decodes
+// as its field's type.
 //
-// It reads values as text in fixed forms, which the database makes of them:
-// the bytes themselves, RFC 3339 without a zone for times in UTC, JSON,
-// decimal numbers. It touches neither databases nor keys.
+// The database converts values to text in fixed formats: the bytes themselves,
+// RFC 3339 without a zone for times in UTC, JSON, decimal numbers. The package
+// uses neither databases nor keys.
 package plaintype
 
 import (
@@ -23,13 +23,13 @@ import (
 	"github.com/credent-go/credent/internal/fieldcrypt/column"
 )
 
-// Kind is what the values of a plaintext column mean.
+// Kind is the meaning of a plaintext column's values.
 type Kind string
 
 // The kinds.
 const (
 	Text    Kind = "text"
-	Hexed   Kind = "text, or bytes in hexadecimal" // text that Postgres may have made of bytea
+	Hexed   Kind = "text, or bytes in hexadecimal" // text that Postgres may have cast from bytea
 	Bytes   Kind = "bytes"
 	Time    Kind = "a time" // in UTC, as 2026-11-27T12:30:00.5
 	Date    Kind = "a date"
@@ -37,14 +37,14 @@ const (
 	Number  Kind = "a number"
 	Boolean Kind = "a boolean" // true or false
 	UUID    Kind = "a UUID"
-	Other   Kind = "" // no field has it
+	Other   Kind = "" // no field accepts it
 )
 
 // goType returns the Go type of a column's plaintext.
 func goType(c column.Column) string { return cmp.Or(c.Type, fieldcrypt.StringType) }
 
-// takes are the kinds that each type of field takes. Fields of JSON have types
-// of many names.
+// takes has the kinds that each type of field accepts. A JSON field may have
+// any other type.
 var takes = map[string][]Kind{
 	fieldcrypt.StringType: {Text, Hexed, Bytes, Time, Date, JSON, Number, Boolean, UUID},
 	fieldcrypt.BytesType:  {Text, Hexed, Bytes},
@@ -52,7 +52,7 @@ var takes = map[string][]Kind{
 	"JSON":                {Text, Hexed, Bytes, Time, Date, JSON, Number, Boolean, UUID},
 }
 
-// Takes reports whether a column's field can hold values of a kind.
+// Takes reports whether a column's field accepts values of a kind.
 func Takes(c column.Column, k Kind) bool {
 	kinds, ok := takes[goType(c)]
 	if !ok {
@@ -61,9 +61,9 @@ func Takes(c column.Column, k Kind) bool {
 	return slices.Contains(kinds, k)
 }
 
-// Encode returns the plaintext that a field has for a value of a plaintext
-// column: the field's own encoding if that loses nothing, and otherwise the
-// JSON as it is, without spaces. Errors are [fieldcrypt.ErrValue],
+// Encode returns a field's plaintext for a value of a plaintext column: the
+// field's own encoding if it loses nothing, otherwise the JSON unchanged,
+// without white space. Errors are [fieldcrypt.ErrValue],
 // [fieldcrypt.ErrRedacted] and [column.ErrNotText], and don't quote the value.
 func Encode(c column.Column, k Kind, value string) (string, error) {
 	if !Takes(c, k) {
@@ -98,7 +98,7 @@ func checkText(value string) (string, error) {
 
 var byteaText = regexp.MustCompile(`^\\x(?:[0-9a-f]{2})*$`)
 
-// unhex returns the bytes that Postgres made a text of: `\x`, and hexadecimal.
+// unhex returns the bytes that Postgres cast to text, `\x` and hexadecimal.
 func unhex(k Kind, value string) string {
 	if k != Hexed || !byteaText.MatchString(value) {
 		return value
@@ -110,7 +110,6 @@ func unhex(k Kind, value string) string {
 	return string(raw)
 }
 
-// encodeJSON returns the JSON of a value.
 func encodeJSON(c column.Column, k Kind, value string) (string, error) {
 	switch {
 	case k == UUID || k == Time || k == Date:
@@ -139,8 +138,8 @@ func valueError(c column.Column) error {
 	return fmt.Errorf("%w (%s)", fieldcrypt.ErrValue, goType(c))
 }
 
-// canonicalOf returns Go's encoding of the value that a plaintext encodes. It
-// reports false if the process doesn't know the field's type.
+// canonicalOf returns Go's encoding of the value that a plaintext encodes.
+// known is false if the process doesn't know the field's type.
 func canonicalOf(c column.Column, plaintext string) (canonical string, known bool, err error) {
 	field, ok := column.FieldScanner(c).(interface{ Canonical(string) (string, error) })
 	if !ok {
@@ -150,7 +149,7 @@ func canonicalOf(c column.Column, plaintext string) (canonical string, known boo
 	return canonical, true, err
 }
 
-// DecodesAs names what [Decode] checks of a column's plaintext.
+// DecodesAs names the type that [Decode] checks a column's plaintext for.
 func DecodesAs(c column.Column) string {
 	switch t := goType(c); t {
 	case fieldcrypt.StringType:
@@ -168,8 +167,8 @@ func DecodesAs(c column.Column) string {
 }
 
 // Decode returns an error if a plaintext doesn't decode as its field's type:
-// [fieldcrypt.ErrValue] or [column.ErrNotText]. Of a type that the process
-// doesn't know it must be JSON.
+// [fieldcrypt.ErrValue] or [column.ErrNotText]. If the process doesn't know the
+// type, the plaintext must be JSON.
 func Decode(c column.Column, plaintext string) error {
 	switch goType(c) {
 	case fieldcrypt.StringType:

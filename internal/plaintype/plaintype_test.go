@@ -17,7 +17,7 @@ type config struct {
 	Count int64
 }
 
-// columnOf registers a column of JSON.
+// columnOf registers a JSON column.
 func columnOf[T any](name string) column.Column {
 	field := column.NewValueField[T](name, 500)
 	return column.Register(column.Binding{
@@ -54,7 +54,7 @@ func TestEncode(t *testing.T) {
 		"text of an enum":   {text, plaintype.Other, "a", "", fieldcrypt.ErrValue},
 		"bytes":             {raw, plaintype.Bytes, "\xff\x00", "\xff\x00", nil},
 		"bytes cast":        {raw, plaintype.Hexed, `\xff00`, "\xff\x00", nil},
-		"no bytes cast":     {raw, plaintype.Hexed, `\xff0`, `\xff0`, nil},
+		"not cast bytes":    {raw, plaintype.Hexed, `\xff0`, `\xff0`, nil},
 		"bytes in text":     {raw, plaintype.Text, `\xff00`, `\xff00`, nil},
 		"bytes of a number": {raw, plaintype.Number, "1", "", fieldcrypt.ErrValue},
 
@@ -86,7 +86,7 @@ func TestEncode(t *testing.T) {
 		"year 10000":           {instant, plaintype.Time, "10000-01-01T00:00:00", "", fieldcrypt.ErrValue},
 		"year 10000 in UTC":    {instant, plaintype.Text, "9999-12-31T23:00:00-02:00", "", fieldcrypt.ErrValue},
 		"before year 0 in UTC": {instant, plaintype.Text, "0000-01-01T00:00:00+02:00", "", fieldcrypt.ErrValue},
-		"no time":              {instant, plaintype.Text, "", "", fieldcrypt.ErrValue},
+		"not a time":           {instant, plaintype.Text, "", "", fieldcrypt.ErrValue},
 		"seconds since 1970":   {instant, plaintype.Number, "1767323045", "", fieldcrypt.ErrValue},
 
 		"as Go writes it":  {structs, plaintype.JSON, `{"Count": 100, "Name": "<"}`, `{"Name":"\u003c","Count":100}`, nil},
@@ -107,9 +107,9 @@ func TestEncode(t *testing.T) {
 		"a time in JSON":  {anyJSON, plaintype.Time, "2026-01-02T03:04:05", `"2026-01-02T03:04:05Z"`, nil},
 		"JSON in bytes":   {anyJSON, plaintype.Bytes, "[ 1 ]", "[1]", nil},
 		"the marker":      {anyJSON, plaintype.JSON, `"[REDACTED]"`, "", fieldcrypt.ErrRedacted},
-		"no JSON":         {anyJSON, plaintype.Text, "secret", "", fieldcrypt.ErrValue},
+		"not JSON":        {anyJSON, plaintype.Text, "secret", "", fieldcrypt.ErrValue},
 		"an unknown type": {unknown, plaintype.JSON, "{ }", "{}", nil},
-		"no JSON for it":  {unknown, plaintype.JSON, "{", "", fieldcrypt.ErrValue},
+		"not JSON for it": {unknown, plaintype.JSON, "{", "", fieldcrypt.ErrValue},
 	} {
 		got, err := plaintype.Encode(test.column, test.kind, test.value)
 		if got != test.want || !errors.Is(err, test.err) {
@@ -133,16 +133,16 @@ func TestDecode(t *testing.T) {
 		want   error
 		as     string
 	}{
-		"text":    {text, "é", nil, "text in UTF-8"},
-		"no text": {text, "\xff", column.ErrNotText, "text in UTF-8"},
-		"bytes":   {raw, "\xff", nil, "bytes"},
-		"time":    {instant, "2026-01-02T03:04:05Z", nil, "time.Time"},
-		"no time": {instant, "2026-01-02 03:04:05+00", fieldcrypt.ErrValue, "time.Time"},
-		"struct":  {structs, `{"Count": 1}`, nil, "plaintype_test.config"},
-		"no":      {structs, `[1]`, fieldcrypt.ErrValue, "plaintype_test.config"},
-		"JSON":    {unknown, `[1]`, nil, "JSON, as this process doesn't know webhook.Config"},
-		"no JSON": {unknown, `\xff00`, fieldcrypt.ErrValue, "JSON, as this process doesn't know webhook.Config"},
-		"schema":  {number.InSchema("x"), `"1"`, fieldcrypt.ErrValue, "int32"},
+		"text":         {text, "é", nil, "text in UTF-8"},
+		"not text":     {text, "\xff", column.ErrNotText, "text in UTF-8"},
+		"bytes":        {raw, "\xff", nil, "bytes"},
+		"time":         {instant, "2026-01-02T03:04:05Z", nil, "time.Time"},
+		"not RFC 3339": {instant, "2026-01-02 03:04:05+00", fieldcrypt.ErrValue, "time.Time"},
+		"struct":       {structs, `{"Count": 1}`, nil, "plaintype_test.config"},
+		"not one":      {structs, `[1]`, fieldcrypt.ErrValue, "plaintype_test.config"},
+		"JSON":         {unknown, `[1]`, nil, "JSON, as this process doesn't know webhook.Config"},
+		"not JSON":     {unknown, `\xff00`, fieldcrypt.ErrValue, "JSON, as this process doesn't know webhook.Config"},
+		"schema":       {number.InSchema("x"), `"1"`, fieldcrypt.ErrValue, "int32"},
 	} {
 		if err := plaintype.Decode(test.column, test.text); !errors.Is(err, test.want) {
 			t.Errorf("%s: got %v, want %v", name, err, test.want)

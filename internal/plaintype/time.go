@@ -9,8 +9,8 @@ import (
 	"github.com/credent-go/credent/internal/fieldcrypt"
 )
 
-// layouts are the forms of times in text: RFC 3339, what Postgres prints, what
-// the SQLite drivers store. One without a zone is UTC.
+// layouts are the formats of times in text: RFC 3339, Postgres' output, and
+// what SQLite drivers store. Without a zone, a time is in UTC.
 var layouts = []string{
 	"2006-01-02T15:04:05Z07:00",
 	"2006-01-02T15:04:05Z0700",
@@ -22,15 +22,15 @@ var layouts = []string{
 }
 
 var (
-	// A time.Time prints itself like this, which modernc.org/sqlite stores.
+	// The output of time.Time's String, which modernc.org/sqlite stores.
 	printed = regexp.MustCompile(`^(\S+ \S+) ([+-]\d{4}) \S+(?: m=[+-][\d.]+)?$`)
-	// What Postgres prints for zones with seconds, before 1900.
+	// Postgres' output for zones with seconds, before 1900.
 	oddZone  = regexp.MustCompile(`([+-]\d\d:\d\d):(\d\d)$`)
 	fraction = regexp.MustCompile(`\.(\d+)`)
 )
 
-// parseTime returns the encoding of a time in text. It refuses infinity, BC
-// and years over 9999, which no encrypted time can be, and doesn't round.
+// parseTime returns the encoding of a time in text. It doesn't round, and
+// refuses infinity, BC and years over 9999, which an encrypted time can't hold.
 func parseTime(text string) (string, error) {
 	if m := printed.FindStringSubmatch(text); m != nil {
 		text = m[1] + m[2]

@@ -1,5 +1,5 @@
-// Package recorder makes the entries of an audit trail of what a client's
-// driver reads and writes.
+// Package recorder makes an audit trail's entries for the reads and writes of a
+// client's driver.
 package recorder
 
 import (
@@ -20,7 +20,8 @@ import (
 	"github.com/credent-go/credent/internal/reveal"
 )
 
-// New returns what tells a trail of a client; nil for a nil trail.
+// New returns a record.Trail that writes to an audit trail, or nil for a nil
+// trail.
 func New(trail *audit.Trail) record.Trail {
 	if trail == nil {
 		return nil
@@ -92,7 +93,7 @@ func ActorOf(ctx context.Context) string {
 	return user
 }
 
-// OutcomeOf returns what an entry says of an error.
+// OutcomeOf returns the outcome for an error.
 func OutcomeOf(err error) audit.Outcome {
 	switch {
 	case err == nil:
@@ -112,8 +113,8 @@ func OutcomeOf(err error) audit.Outcome {
 	return audit.OutcomeFailed
 }
 
-// Imports returns what tells a trail of the rows that one transaction of many
-// stores in a table; nil for a nil trail.
+// Imports returns a function that records the rows that one of several
+// transactions stores in a table, or nil for a nil trail.
 func Imports(trail *audit.Trail, table string) func(ctx context.Context, tx *sql.Tx, rows int64) (func(bool), error) {
 	if trail == nil {
 		return nil

@@ -1,6 +1,6 @@
-// Package redact has the methods by which every printer shows a marker in
-// place of a secret. Types embed [Methods]; what they hold stays behind a
-// closure, since printers also walk unexported fields and pointers.
+// Package redact has the methods that make every printer show a marker instead
+// of a secret. Types embed [Methods] and hold the secret in a closure, since
+// printers also walk unexported fields and pointers.
 package redact
 
 import (
@@ -9,7 +9,7 @@ import (
 	"log/slog"
 )
 
-// Marker is what is shown.
+// Marker is shown instead of a secret.
 const Marker = "[REDACTED]"
 
 // Methods are embedded in types that hold secrets.
@@ -21,7 +21,7 @@ func (Methods) String() string { return Marker }
 // GoString returns [Marker].
 func (Methods) GoString() string { return Marker }
 
-// Format writes [Marker], whatever the verb and flags.
+// Format writes [Marker], for any verb and flags.
 func (Methods) Format(f fmt.State, _ rune) { _, _ = io.WriteString(f, Marker) }
 
 // LogValue returns [Marker].

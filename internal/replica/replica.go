@@ -19,35 +19,35 @@ import (
 	"github.com/credent-go/credent/internal/states"
 )
 
-// Rest is how long a standby that didn't answer is left alone, if the primary
-// takes over: each query would wait for it.
+// Rest is how long a standby that didn't answer isn't used, if the primary
+// takes over: otherwise each query would wait for it.
 const Rest = 5 * time.Second
 
 // readOnly is the SQLSTATE of a write on a standby.
 const readOnly = "25006"
 
 // Driver sends each statement to the primary or the standby. It is safe for
-// concurrent use, as far as its drivers are.
+// concurrent use if its drivers are.
 type Driver struct {
 	dialect.Driver // the primary's
 	standby        dialect.Driver
-	tell           func(context.Context, error) // nil if a standby's failure is the query's
+	tell           func(context.Context, error) // nil if the query fails with the standby
 
 	epoch     time.Time
-	unclaimed atomic.Int64 // after the epoch; when the last write without a request ended
+	unclaimed atomic.Int64 // end of the last write without a request, after the epoch
 	resting   atomic.Pointer[rest]
 }
 
-// rest is why a standby is left alone, and until when.
+// rest is why a standby isn't used, and until when.
 type rest struct {
 	err   error
 	until time.Time
 }
 
-// New returns a driver of a primary and a standby, which is one of [Standby],
-// wrapped like the primary's. Tell is told of each query that the standby
-// failed to answer, and then the primary answers; nil means that the query
-// fails with an [ErrReader].
+// New returns a driver for a primary and a standby, a [Standby] wrapped like
+// the primary's driver. tell is called for each query that the standby failed
+// to answer, and then the primary answers. If tell is nil, the query fails with
+// an [ErrReader].
 func New(primary, standby dialect.Driver, tell func(context.Context, error)) *Driver {
 	d := &Driver{Driver: primary, standby: standby, tell: tell, epoch: time.Now()}
 	d.unclaimed.Store(math.MinInt64)
@@ -69,7 +69,7 @@ type beginner interface {
 // Primary returns the primary's driver.
 func (d *Driver) Primary() dialect.Driver { return d.Driver }
 
-// Keyed asks the primary's driver; see stamp.Keyer.
+// Keyed asks the primary's driver; see condition.Keyer.
 func (d *Driver) Keyed(c *column.Column) bool {
 	k, ok := d.Driver.(interface{ Keyed(c *column.Column) bool })
 	return ok && k.Keyed(c)
@@ -79,8 +79,9 @@ func (d *Driver) Keyed(c *column.Column) bool {
 func (d *Driver) Close() error { return errors.Join(d.Driver.Close(), d.standby.Close()) }
 
 // isRead reports whether a statement is a query of ent's query builder. A
-// mutation in such a query's context, an interceptor's say, begins with another
-// word. Whatever else begins with SELECT and writes is refused by a standby.
+// mutation in such a query's context, by an interceptor for instance, begins
+// with another word. A standby refuses anything else that begins with SELECT
+// and writes.
 func isRead(ctx context.Context, query string) bool {
 	return ent.QueryFromContext(ctx) != nil && strings.HasPrefix(query, "SELECT ")
 }
@@ -114,7 +115,7 @@ func (d *Driver) wrote(ctx context.Context) {
 	}
 }
 
-// read runs a query on the standby, and if it can't, on the primary.
+// read runs a query on the standby, or on the primary if the standby fails.
 func (d *Driver) read(ctx context.Context, on func(dialect.Driver) error) error {
 	if r := d.resting.Load(); r != nil && time.Now().Before(r.until) {
 		d.tell(ctx, r.err)
@@ -123,7 +124,7 @@ func (d *Driver) read(ctx context.Context, on func(dialect.Driver) error) error 
 	err := on(d.standby)
 	lags := errors.Is(err, states.ErrStateMismatch) || errors.Is(err, states.ErrInvalidStates) ||
 		errors.Is(err, states.ErrHidden)
-	if lags { // its states are older, or it has none yet
+	if lags { // its states are older, or missing
 		err = &Error{err}
 	}
 	var fault *Error
@@ -138,14 +139,14 @@ func (d *Driver) read(ctx context.Context, on func(dialect.Driver) error) error 
 	case d.tell == nil:
 		return fmt.Errorf("%w; Config.OnReaderError lets the primary answer", err)
 	}
-	if !lags && dberror.State(err) == "" { // nobody answered
+	if !lags && dberror.State(err) == "" { // the server didn't answer
 		d.resting.Store(&rest{err, time.Now().Add(Rest)})
 	}
 	d.tell(ctx, err)
 	return on(d.Driver)
 }
 
-// Query runs a query, on the standby if it may lag.
+// Query runs a query, on the standby if the query may lag.
 func (d *Driver) Query(ctx context.Context, query string, args, v any) error {
 	switch {
 	case !isRead(ctx, query):
@@ -156,8 +157,7 @@ func (d *Driver) Query(ctx context.Context, query string, args, v any) error {
 	return d.read(ctx, func(on dialect.Driver) error { return on.Query(ctx, query, args, v) })
 }
 
-// write runs a statement with a result, which writes, as far as anybody knows,
-// until its rows end.
+// write runs a statement with a result, which may write until its rows end.
 func (d *Driver) write(ctx context.Context, query string, args, v any) error {
 	d.wrote(ctx)
 	defer d.wrote(ctx)
@@ -168,13 +168,13 @@ func (d *Driver) write(ctx context.Context, query string, args, v any) error {
 	return err
 }
 
-// written are the rows of a statement that writes.
+// written is the rows of a statement that writes.
 type written struct {
 	entsql.ColumnScanner
 	note func()
 }
 
-// Close ends the statement.
+// Close closes the rows, and notes the write.
 func (w written) Close() error {
 	defer w.note()
 	return w.ColumnScanner.Close()
@@ -194,8 +194,8 @@ func (d *Driver) ExecContext(ctx context.Context, query string, args ...any) (sq
 	return execContext(ctx, d.Driver, query, args)
 }
 
-// QueryContext runs raw SQL on the primary, unless the context says that it
-// only reads.
+// QueryContext runs raw SQL on the primary, or on the standby if the context
+// says that it only reads and it may lag.
 func (d *Driver) QueryContext(ctx context.Context, query string, args ...any) (found *sql.Rows, err error) {
 	if !scopeOf(ctx).sql {
 		d.wrote(ctx)
@@ -222,8 +222,8 @@ func (d *Driver) Tx(ctx context.Context) (dialect.Tx, error) {
 	return d.in(ctx, next, true), nil
 }
 
-// BeginTx is Tx with options. A read-only one is no write, unless it runs more
-// than queries of ent.
+// BeginTx is like Tx, with options. A read-only transaction isn't a write,
+// unless it runs more than ent's queries.
 func (d *Driver) BeginTx(ctx context.Context, opts *sql.TxOptions) (dialect.Tx, error) {
 	on, ok := d.Driver.(beginner)
 	if !ok {
@@ -250,11 +250,11 @@ func (d *Driver) in(ctx context.Context, next dialect.Tx, writes bool) dialect.T
 type tx struct {
 	dialect.Tx
 	of     *Driver
-	ctx    context.Context //nolint:containedctx // whose request the transaction is
+	ctx    context.Context //nolint:containedctx // has the transaction's request
 	writes atomic.Bool
 }
 
-// write notes a statement, whose request may be another than the transaction's.
+// write notes a statement. Its request may differ from the transaction's.
 func (t *tx) write(ctx context.Context) {
 	t.writes.Store(true)
 	for _, ctx := range []context.Context{ctx, t.ctx} {
@@ -264,7 +264,8 @@ func (t *tx) write(ctx context.Context) {
 	}
 }
 
-// Commit ends the transaction; what it wrote is seen now.
+// Commit commits the transaction, and notes a write: others see its changes
+// now.
 func (t *tx) Commit() error {
 	if t.writes.Load() {
 		defer t.of.wrote(t.ctx)

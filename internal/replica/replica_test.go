@@ -18,7 +18,7 @@ import (
 	"github.com/credent-go/credent/internal/tenancy"
 )
 
-// server counts what it is asked, and fails if it has an error.
+// server counts its queries and statements, and fails if it has an error.
 type server struct {
 	dialect.Driver
 	asked, closed int
@@ -49,7 +49,7 @@ func (s *server) Close() error {
 	return nil
 }
 
-// result is a result without rows, which breaks off with an error.
+// result is a result without rows that ends with an error.
 type result struct {
 	entsql.ColumnScanner
 	err error
@@ -58,7 +58,7 @@ type result struct {
 func (r result) Err() error   { return r.err }
 func (r result) Close() error { return r.err }
 
-// answer is an error that a server gave.
+// answer is a server's error.
 type answer string
 
 func (a answer) Error() string    { return string(a) }
@@ -66,7 +66,7 @@ func (a answer) SQLState() string { return string(a) }
 
 var errLost = errors.New("lost")
 
-// reading is a context of a query of ent's, in a request.
+// reading returns the context of ent's query in a request.
 func reading(ctx context.Context) context.Context {
 	return replica.WithRequest(ent.NewQueryContext(ctx, &ent.QueryContext{}))
 }
@@ -80,8 +80,8 @@ func TestFailures(t *testing.T) {
 	row := &tenancy.RowSecurityError{Role: "r", Cause: "c", Remedy: "m"}
 	for name, test := range map[string]struct {
 		err             error
-		want            error // without somebody to tell
-		told, toPrimary bool  // with
+		want            error // without a tell function
+		told, toPrimary bool  // with one
 		restsAfterwards bool
 		wroteAfterwards bool
 	}{
@@ -103,7 +103,7 @@ func TestFailures(t *testing.T) {
 				time.Sleep(time.Second)
 				if err := query(reading(t.Context()), d, "SELECT 1"); !errors.Is(err, test.want) ||
 					(err == nil) != (test.want == nil) {
-					t.Errorf("nobody to tell: got %v, want %v", err, test.want)
+					t.Errorf("without tell: got %v, want %v", err, test.want)
 				}
 				if got := primary.asked == 1; got != (test.want == nil) {
 					t.Errorf("the primary was asked %d times", primary.asked)
@@ -125,7 +125,7 @@ func TestFailures(t *testing.T) {
 				}
 				if test.restsAfterwards {
 					if len(told) != 2 || !errors.Is(told[1], errLost) {
-						t.Errorf("told %v of a query that it wasn't asked", told)
+						t.Errorf("told %v about a query that the standby didn't get", told)
 					}
 					time.Sleep(replica.Rest)
 					standby.err, standby.rows = nil, result{}
@@ -139,8 +139,8 @@ func TestFailures(t *testing.T) {
 	}
 }
 
-// States of the standby that aren't the service's are the standby's fault: it
-// hasn't got the present ones yet.
+// If the standby's states differ from the service's, the standby is at fault:
+// it doesn't have the current ones yet.
 func TestOldStates(t *testing.T) {
 	t.Parallel()
 	told := 0
@@ -156,7 +156,7 @@ func TestOldStates(t *testing.T) {
 	}
 }
 
-// A read-only transaction is a write as soon as it runs more than queries.
+// A read-only transaction counts as a write once it runs more than queries.
 func TestReadOnlyTx(t *testing.T) {
 	t.Parallel()
 	for name, test := range map[string]struct {
@@ -199,7 +199,7 @@ func TestReadOnlyTx(t *testing.T) {
 	}
 }
 
-// A context that has ended is nobody's fault, and asks nobody else.
+// A context that ended isn't the standby's fault, and the primary isn't asked.
 func TestEnded(t *testing.T) {
 	t.Parallel()
 	primary, standby := new(server), &server{err: context.Canceled}
@@ -213,7 +213,7 @@ func TestEnded(t *testing.T) {
 	}
 }
 
-// A result that breaks off says so. It isn't run again.
+// A result that breaks off returns the error. The query isn't run again.
 func TestBreaksOff(t *testing.T) {
 	t.Parallel()
 	primary, standby := new(server), &server{rows: result{err: errLost}}
@@ -230,7 +230,7 @@ func TestBreaksOff(t *testing.T) {
 	}
 }
 
-// A mutation in the context of a query, an interceptor's say, is a write.
+// A mutation in a query's context, by an interceptor for instance, is a write.
 func TestMutationInQuery(t *testing.T) {
 	t.Parallel()
 	for _, text := range []string{
@@ -251,8 +251,8 @@ func TestMutationInQuery(t *testing.T) {
 	}
 }
 
-// The rows of a write that nobody claims may be its end: a request that begins
-// before sees it.
+// A write without a request lasts until its rows end: a request that begins
+// before that must see it.
 func TestWritesUntilItsRowsEnd(t *testing.T) {
 	t.Parallel()
 	synctest.Test(t, func(t *testing.T) {
@@ -274,7 +274,7 @@ func TestWritesUntilItsRowsEnd(t *testing.T) {
 	})
 }
 
-// A standby takes no statement and no transaction.
+// A standby refuses statements and transactions.
 func TestStandby(t *testing.T) {
 	t.Parallel()
 	asked := new(server)

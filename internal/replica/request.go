@@ -1,15 +1,15 @@
-// Package replica sends the reads of a client to a standby, and never one that
-// has to see what its own request wrote.
+// Package replica sends a client's reads to a standby, except reads that must
+// see their own request's writes.
 //
 // A context says which reads may go to the standby: [WithRequest] begins a
-// request, and its queries may until it writes. Without a request every query
-// goes to the primary. A write counts as its context's request's; a write in a
-// context without a request counts as one of all requests that have begun. So a
-// context that gets lost costs the primary a query, and nobody a write.
+// request, and its queries may until it writes. Without a request, every query
+// goes to the primary. A write belongs to its context's request; without one,
+// it counts for all requests that have begun. So a lost context costs the
+// primary a query, but never hides a write.
 //
-// [New] is the driver that chooses, around the client's driver of the primary
-// and its driver of the standby. The latter goes around a [Standby], which
-// refuses whatever isn't a read.
+// [New] returns the driver that chooses. It wraps the client's drivers for the
+// primary and the standby. The latter wraps a [Standby], which refuses anything
+// but reads.
 package replica
 
 import (
@@ -18,13 +18,13 @@ import (
 	"time"
 )
 
-// request is what is known of a request, in all contexts made of its first.
+// request is a request's state, shared by all contexts derived from its first.
 type request struct {
 	start time.Time
 	wrote atomic.Bool
 }
 
-// scope is where the reads of a context go.
+// scope says where a context's reads go.
 type scope struct {
 	request *request // nil for none
 	to      target
@@ -48,8 +48,8 @@ func scopeOf(ctx context.Context) scope {
 
 func (s scope) in(ctx context.Context) context.Context { return context.WithValue(ctx, scopeKey{}, s) }
 
-// WithRequest begins a request, unless the context is one's already: what was
-// written is not forgotten on the way down.
+// WithRequest begins a request, unless the context has one already, so that a
+// nested call doesn't forget earlier writes.
 func WithRequest(ctx context.Context) context.Context {
 	s := scopeOf(ctx)
 	if s.request != nil {
@@ -59,7 +59,7 @@ func WithRequest(ctx context.Context) context.Context {
 	return s.in(ctx)
 }
 
-// WithStaleReads lets the standby answer, whatever was written before.
+// WithStaleReads lets the standby answer, even after writes.
 func WithStaleReads(ctx context.Context) context.Context {
 	s := scopeOf(ctx)
 	s.to = anywhere
@@ -80,12 +80,12 @@ func WithReadOnlySQL(ctx context.Context) context.Context {
 	return s.in(ctx)
 }
 
-// Writing is for the hooks of a mutation: the context's request writes from now
-// on, and what the hooks read is the primary's.
+// Writing is for a mutation's hooks: the context's request counts as writing
+// from now on, and the hooks read from the primary.
 func Writing(ctx context.Context) context.Context {
 	s := scopeOf(ctx)
 	if s.request == nil && s.to == byRequest {
-		return ctx // the primary's as it is
+		return ctx // it reads from the primary already
 	}
 	if s.request != nil {
 		s.request.wrote.Store(true)

@@ -29,11 +29,11 @@ func (e *Error) Is(target error) bool { return target == ErrReader }
 func (e *Error) Unwrap() error { return e.Err }
 
 // errWrites means that a read needs to write, such as a lookup that finds rows
-// without a digest. The primary does it.
-var errWrites = errors.New("credent: a standby takes no writes")
+// without a digest. The primary runs it.
+var errWrites = errors.New("credent: a standby accepts no writes")
 
-// failed returns what a standby failed with as an [Error]. A context that ended
-// isn't the standby's fault, and what row-level security refuses isn't one.
+// failed returns a standby's error as an [Error], except if the context ended
+// or row-level security refused.
 func failed(ctx context.Context, err error) error {
 	var known *Error
 	if err == nil || ctx.Err() != nil || errors.As(err, &known) {
@@ -47,8 +47,8 @@ func failed(ctx context.Context, err error) error {
 	return &Error{err}
 }
 
-// Standby is a driver of a standby that runs queries only. Errors of the server
-// are an [Error].
+// Standby is a standby's driver that runs only queries. It returns the server's
+// errors as an [Error].
 type Standby struct{ dialect.Driver }
 
 // Query runs a query.
@@ -75,7 +75,7 @@ func (s Standby) QueryContext(ctx context.Context, query string, args ...any) (*
 // Exec returns an error that sends the statement to the primary.
 func (Standby) Exec(context.Context, string, any, any) error { return errWrites }
 
-// ExecContext returns the same.
+// ExecContext returns an error that sends the statement to the primary.
 func (Standby) ExecContext(context.Context, string, ...any) (sql.Result, error) {
 	return nil, errWrites
 }
@@ -83,7 +83,7 @@ func (Standby) ExecContext(context.Context, string, ...any) (sql.Result, error) 
 // Tx returns an error that sends the statement to the primary.
 func (Standby) Tx(context.Context) (dialect.Tx, error) { return nil, errWrites }
 
-// rows are a result of a standby.
+// rows is a standby's result.
 type rows struct {
 	entsql.ColumnScanner
 	ctx context.Context //nolint:containedctx // the query's, for as long as its rows are read
@@ -92,5 +92,5 @@ type rows struct {
 // Err returns the error that ended the rows.
 func (r rows) Err() error { return failed(r.ctx, r.ColumnScanner.Err()) }
 
-// Close ends the rows.
+// Close closes the rows.
 func (r rows) Close() error { return failed(r.ctx, r.ColumnScanner.Close()) }

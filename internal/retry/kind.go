@@ -14,8 +14,8 @@ import (
 	"github.com/credent-go/credent/internal/wire"
 )
 
-// Errors to be tested with errors.Is: what became of a statement or of a
-// connection. An [*Error] is one of them.
+// Errors to be tested with errors.Is: what happened to a statement or a
+// connection. An [*Error] matches one of them.
 var (
 	ErrConnectionLost = errors.New("the connection to the database was lost")
 	ErrServerDown     = errors.New("the database server is down, or restarts")
@@ -30,11 +30,10 @@ var (
 		"reached")
 )
 
-// Kind says what happened. The zero value is for everything that the other
-// kinds are not.
+// Kind says what happened. The zero value is for everything else.
 type Kind int
 
-// The kinds, each with an error of its own.
+// The kinds. All but Other have their own error.
 const (
 	Other Kind = iota
 	Lost
@@ -67,12 +66,12 @@ var kinds = [...]struct {
 // String returns a name that doesn't change between versions.
 func (k Kind) String() string { return kinds[k].name }
 
-// IsTransient reports whether the same may succeed a little later.
+// IsTransient reports whether a retry may succeed.
 func (k Kind) IsTransient() bool { return k != Other && k != NoSpace }
 
-// KindOf returns the kind of a database's or a network's error. It needs no
-// driver: an error of Postgres has a method SQLState, and an error of SQLite
-// has a method Code, or its text.
+// KindOf returns the kind of a database's or network's error. It needs no
+// driver: Postgres' errors have a method SQLState, and SQLite's have a method
+// Code or a known text.
 func KindOf(err error) Kind {
 	var known *Error
 	switch {
@@ -90,29 +89,28 @@ func KindOf(err error) Kind {
 	return kindOfNetwork(err)
 }
 
-// states are those that say enough by themselves. The others of a class are
-// under the class.
+// states maps SQLSTATEs, and classes for all others in them, to kinds.
 var states = map[string]Kind{
 	"08":    Lost,
-	"08P01": Other, // protocol violation: what a pooler says is in its text
+	"08P01": Other, // protocol violation; a pooler's error is in its text
 	"25006": Standby,
 	"25P03": Idle,    // idle_in_transaction_session_timeout
 	"25P04": Timeout, // transaction_timeout
 	"40":    Conflict,
-	"40002": Other, // a constraint that is checked at the end
+	"40002": Other, // violated constraint, checked at the end
 	"40003": Lost,  // the server can't tell whether it is committed
 	"53":    NoSpace,
 	"53300": Crowded,
 	"55P03": Locked,
-	"57014": Timeout, // or somebody canceled the statement
+	"57014": Timeout, // or the statement was canceled
 	"57P01": Lost,    // an administrator ended the session, or the server
 	"57P02": Down,
 	"57P03": Down,
 	"57P05": Idle, // idle_session_timeout
 }
 
-// phrases are what poolers and standbys say under a SQLSTATE that has other
-// meanings too. No server translates them.
+// phrases are messages of poolers and standbys with an ambiguous SQLSTATE. No
+// server translates them.
 var phrases = []struct {
 	text string
 	kind Kind
@@ -146,7 +144,7 @@ var phrases = []struct {
 	{"hot standby", Standby},
 }
 
-// vague reports SQLSTATEs that say too little without their text.
+// vague reports whether a SQLSTATE is ambiguous without its text.
 func vague(state string) bool {
 	switch state {
 	case "08P01", "0A000", "55000", "58000", "XX000":
@@ -169,8 +167,8 @@ func kindOfState(state, text string) Kind {
 	return states[state[:2]]
 }
 
-// kindOfSQLite knows modernc's driver by its codes, and others by SQLite's own
-// words.
+// kindOfSQLite recognizes modernc's driver by its codes, and others by SQLite's
+// messages.
 func kindOfSQLite(err error) Kind {
 	text := err.Error()
 	var coded interface {
@@ -178,7 +176,7 @@ func kindOfSQLite(err error) Kind {
 		Code() int
 	}
 	if errors.As(err, &coded) && strings.Contains(coded.Error(), "SQLITE_") {
-		switch coded.Code() & 0xff { // the rest tells cases of one kind apart
+		switch coded.Code() & 0xff { // the other bits distinguish cases of one kind
 		case 5, 6, 15: // SQLITE_BUSY, SQLITE_LOCKED, SQLITE_PROTOCOL
 			return Locked
 		case 7, 13: // SQLITE_NOMEM, SQLITE_FULL
@@ -195,7 +193,7 @@ func kindOfSQLite(err error) Kind {
 	return Other
 }
 
-// signs are errors of connections that say nothing but what they are.
+// signs are connection errors and their kinds.
 var signs = []struct {
 	err  error
 	kind Kind
@@ -225,7 +223,7 @@ func kindOfNetwork(err error) Kind {
 	var (
 		operation *net.OpError
 		name      *net.DNSError
-		unsent    interface{ SafeToRetry() bool } // pgx, of a connection that is closed
+		unsent    interface{ SafeToRetry() bool } // pgx's error for a closed connection
 	)
 	switch {
 	case errors.As(err, &operation):
@@ -235,7 +233,7 @@ func kindOfNetwork(err error) Kind {
 	case errors.As(err, &unsent) && unsent.SafeToRetry():
 		return Lost
 	}
-	// How both drivers refuse a server that target_session_attrs doesn't want.
+	// Both drivers' errors for a server that target_session_attrs excludes.
 	for _, text := range []string{"read only connection", "in hot standby mode", "server is in standby mode"} {
 		if strings.Contains(err.Error(), text) {
 			return Standby
@@ -244,8 +242,8 @@ func kindOfNetwork(err error) Kind {
 	return Other
 }
 
-// cause returns the part of an error that says why and names no server, user or
-// database; "" if there is none.
+// cause returns the part of an error that says why without naming a server,
+// user or database, or "".
 func cause(err error) string {
 	if a, ok := dberror.Of(err); ok {
 		return a.Message + " (" + a.State + ")"
@@ -259,7 +257,7 @@ func cause(err error) string {
 	for _, s := range signs {
 		if errors.Is(err, s.err) {
 			if s.err == driver.ErrBadConn { //nolint:errorlint // the sign itself
-				return "" // which says nothing
+				return "" // its text says nothing
 			}
 			return s.err.Error()
 		}

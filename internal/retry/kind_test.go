@@ -21,8 +21,7 @@ import (
 	"github.com/credent-go/credent/internal/retry"
 )
 
-// TestKindOf holds the kinds to what the drivers return, each directly and in
-// the wrapping of others.
+// TestKindOf checks the kinds of the drivers' errors, bare and wrapped.
 func TestKindOf(t *testing.T) {
 	t.Parallel()
 	answers := []struct {
@@ -122,7 +121,7 @@ func TestKindOf(t *testing.T) {
 		"a full disk":  {&os.PathError{Op: "write", Path: "out.csv", Err: syscall.ENOSPC}, retry.Other},
 		"a pipe":       {&os.PathError{Op: "write", Path: "out.csv", Err: syscall.EPIPE}, retry.Other},
 		"no primary":   {fmt.Errorf("connect: %w", pgconn.ErrReadOnlyConnection), retry.Standby},
-		"pq's words":   {errors.New("server is in hot standby mode"), retry.Standby},
+		"pq's text":    {errors.New("server is in hot standby mode"), retry.Standby},
 		"mattn":        {errors.New("database is locked"), retry.Locked},
 	} {
 		if got := retry.KindOf(c.err); got != c.want {
@@ -181,7 +180,7 @@ func exec(t *testing.T, db *sql.DB, query string) {
 	}
 }
 
-// TestErrorTexts makes sure that an error says what happened, and names no
+// TestErrorTexts checks that an error says what happened without naming a
 // server, user or database.
 func TestErrorTexts(t *testing.T) {
 	t.Parallel()

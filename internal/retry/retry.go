@@ -1,7 +1,7 @@
-// Package retry goes on with long work over a database that fails for a while:
-// a fail-over, a lost connection, a deadlock, a lock that others hold, a server
-// without a free connection. It says what happened in words, and as errors that
-// callers can test, over any driver.
+// Package retry continues long work on a database that fails for a while: a
+// failover, a lost connection, a deadlock, a lock, a server without a free
+// connection. It explains what happened in words, and in errors that callers
+// can test, with any driver.
 package retry
 
 import (
@@ -15,27 +15,27 @@ import (
 	"github.com/cenkalti/backoff/v5"
 )
 
-// DefaultLimit is how long the same is tried again, unless a [Policy] says
-// otherwise: most fail-overs take less.
+// DefaultLimit is how long to retry, unless a [Policy] says otherwise: most
+// failovers take less.
 const DefaultLimit = 5 * time.Minute
 
-// Pauses between two tries grow from the first to the last, each shorter or
-// longer by up to a half, which keeps processes out of step.
+// Pauses between tries grow from firstPause to lastPause, each shorter or
+// longer by up to a half, to keep processes out of step.
 const (
 	firstPause = 100 * time.Millisecond
 	lastPause  = 5 * time.Second
 )
 
-// Error says what happened to a database, and how often the same was tried. It
-// is the error of its kind, and unwraps to the driver's.
+// Error says what happened to a database, and how often the work was tried. It
+// matches its kind's error, and unwraps to the driver's.
 type Error struct {
 	Kind   Kind
-	Tries  int           // 1 if nothing was tried again
-	Waited time.Duration // in all tries
+	Tries  int           // 1 means no retry
+	Waited time.Duration // total time
 	Err    error
 }
 
-// Error names the cause, and no server, user or database.
+// Error returns the cause, without naming a server, user or database.
 func (e *Error) Error() string {
 	text := kinds[e.Kind].err.Error()
 	if why := cause(e.Err); why != "" {
@@ -47,14 +47,13 @@ func (e *Error) Error() string {
 	return text
 }
 
-// Unwrap returns the error of the driver.
+// Unwrap returns the driver's error.
 func (e *Error) Unwrap() error { return e.Err }
 
-// Is reports whether the target is the error of the kind.
+// Is reports whether target is the kind's error.
 func (e *Error) Is(target error) bool { return target == kinds[e.Kind].err }
 
-// Explain returns an error as an [*Error] if it is of a kind, and otherwise as
-// it is.
+// Explain returns err as an [*Error] if it has a kind, and otherwise unchanged.
 func Explain(err error) error {
 	var known *Error
 	if k := KindOf(err); k != Other && !errors.As(err, &known) {
@@ -63,30 +62,28 @@ func Explain(err error) error {
 	return err
 }
 
-// Wait is a pause before the same is tried again.
+// Wait is a pause before a retry.
 type Wait struct {
-	Err   *Error // why
+	Err   *Error // the reason
 	Pause time.Duration
 }
 
-// Policy says how long the same is tried again. The zero value is useful.
+// Policy says how long to retry. The zero value is useful.
 type Policy struct {
-	// Limit is how long the same is tried again, counted from its first try. It
-	// doesn't cut a try short. 0 means [DefaultLimit], and less that nothing is
-	// tried again.
+	// Limit is how long to retry, counted from the first try. It doesn't cut a
+	// try short. 0 means [DefaultLimit], and a negative limit no retry.
 	Limit time.Duration
-	// Notify is called before each pause; nil for nothing.
+	// Notify, if not nil, is called before each pause.
 	Notify func(Wait)
-	// Final are the kinds that nothing is tried again for, though they are
-	// transient.
+	// Final lists transient kinds that aren't retried.
 	Final []Kind
-	// DB is the pool. After an error of [Standby] its connections to servers
-	// that take no writes are closed: such a server was the primary. Nil leaves
-	// the pool alone.
+	// DB, if not nil, is the pool. After a [Standby] error, its connections to
+	// servers that accept no writes are closed, since such a server was the
+	// primary.
 	DB *sql.DB
 }
 
-// permanentError is an error that Do returns at once, whatever its kind.
+// permanentError is an error of any kind that Do returns at once.
 type permanentError struct{ error }
 
 func (p permanentError) Unwrap() error { return p.error }
@@ -99,10 +96,10 @@ func Permanent(err error) error {
 	return permanentError{err}
 }
 
-// Do calls try until it returns nil, or an error that isn't transient, or until
-// the limit has passed or the context ends. An error of a kind is returned as
-// an [*Error]. If the context ends, the error is its cause, and says what was
-// waited for.
+// Do calls try until it returns nil or an error that isn't transient, or until
+// the limit has passed or the context ends. It returns an error with a kind as
+// an [*Error]. If the context ends, it returns the context's cause, with the
+// last error.
 func (p Policy) Do(ctx context.Context, try func() error) error {
 	limit := p.Limit
 	if limit == 0 {
@@ -158,7 +155,7 @@ func (p Policy) isFinal(k Kind) bool {
 	return false
 }
 
-// unwrapped takes an earlier explanation off an error.
+// unwrapped removes an earlier [*Error] from an error.
 func unwrapped(err error) error {
 	var known *Error
 	if errors.As(err, &known) {
@@ -167,9 +164,8 @@ func unwrapped(err error) error {
 	return err
 }
 
-// Refresh closes the idle connections of a pool that lead to a server which
-// takes no writes. It asks every connection once, and leaves alone those that
-// are in use.
+// Refresh closes a pool's idle connections to servers that accept no writes. It
+// checks every idle connection once, and leaves busy ones alone.
 func Refresh(ctx context.Context, db *sql.DB) {
 	var conns []*sql.Conn
 	defer func() {
@@ -180,16 +176,16 @@ func Refresh(ctx context.Context, db *sql.DB) {
 	for range db.Stats().Idle {
 		conn, err := db.Conn(ctx)
 		if err != nil {
-			return // the next try says why
+			return // the next try returns the error
 		}
-		conns = append(conns, conn) // kept, so that the next one is another
+		conns = append(conns, conn) // kept, so that the pool returns another one next
 		if err := CheckWritable(ctx, conn); errors.Is(err, ErrStandby) {
-			_ = conn.Raw(func(any) error { return driver.ErrBadConn }) // which closes it
+			_ = conn.Raw(func(any) error { return driver.ErrBadConn }) // closes it
 		}
 	}
 }
 
-// CheckWritable returns an [ErrStandby] if a server of Postgres takes no writes
+// CheckWritable returns an [ErrStandby] if a Postgres server accepts no writes
 // in this session.
 func CheckWritable(ctx context.Context, on interface {
 	QueryRowContext(ctx context.Context, query string, args ...any) *sql.Row
@@ -210,8 +206,8 @@ func CheckWritable(ctx context.Context, on interface {
 	return nil
 }
 
-// readOnlyError is what the server says about itself. It has the SQLSTATE that
-// a write would get.
+// readOnlyError says why a server accepts no writes. It has the SQLSTATE that a
+// write would get.
 type readOnlyError string
 
 func (e readOnlyError) Error() string  { return string(e) }

@@ -20,7 +20,7 @@ func TestDo(t *testing.T) {
 	other := errors.New("other")
 	for name, c := range map[string]struct {
 		policy  retry.Policy
-		results []error // of the tries, the last for all later ones
+		results []error // by try; the last one repeats
 		tries   int     // 0 for more than 10
 		want    error   // nil for success
 		longest time.Duration
@@ -37,20 +37,20 @@ func TestDo(t *testing.T) {
 			policy: retry.Policy{Limit: time.Minute}, results: []error{io.EOF},
 			want: io.EOF, longest: time.Minute,
 		},
-		"not at all": {
+		"no retry": {
 			policy: retry.Policy{Limit: -1}, results: []error{io.EOF}, tries: 1,
 			want: retry.ErrConnectionLost,
 		},
-		"not what is final": {
+		"a final kind": {
 			policy:  retry.Policy{Final: []retry.Kind{retry.Lost}},
 			results: []error{io.EOF}, tries: 1, want: io.EOF,
 		},
-		"not what is permanent": {results: []error{retry.Permanent(io.EOF)}, tries: 1, want: io.EOF},
+		"a permanent error": {results: []error{retry.Permanent(io.EOF)}, tries: 1, want: io.EOF},
 		"another error ends it": {
 			results: []error{io.EOF, other}, tries: 2, want: other,
 			longest: time.Second,
 		},
-		"what was explained is the same": {
+		"an explained error": {
 			results: []error{retry.Explain(io.EOF), nil}, tries: 2,
 			longest: time.Second,
 		},
@@ -76,15 +76,15 @@ func TestDo(t *testing.T) {
 					t.Errorf("got %v after %d tries, %d told", err, tries, told)
 				}
 				if d := time.Since(start); d > c.longest || d != paused {
-					t.Errorf("it took %s, and told of %s", d, paused)
+					t.Errorf("it took %s, with pauses of %s", d, paused)
 				}
 			})
 		})
 	}
 }
 
-// TestDoEndsWithContext makes sure that a pause ends with the context, and that
-// the error says what was waited for.
+// TestDoEndsWithContext checks that a pause ends with the context, and that the
+// error has the last failure.
 func TestDoEndsWithContext(t *testing.T) {
 	t.Parallel()
 	synctest.Test(t, func(t *testing.T) {

@@ -8,19 +8,19 @@ import (
 	"unsafe"
 )
 
-// holders remembers which types can't hold a value of a wanted type. Types
-// don't change, so everybody shares it.
-var holders sync.Map // of reflect.Type to bool
+// holders remembers which types can hold a value of a wanted type. Types don't
+// change, so it is global.
+var holders sync.Map // reflect.Type to bool
 
-// visit is a pointer, a map or a slice that was looked into.
+// visit is a pointer, map or slice that was visited.
 type visit struct {
 	at  unsafe.Pointer
 	len int
 	of  reflect.Type
 }
 
-// Hides reports whether an argument has values of a wanted type in it: a list,
-// a map or a struct with one. Every call must want the same types.
+// Hides reports whether an argument contains a value of a wanted type: in a
+// list, a map or a struct, for instance. Every call must want the same types.
 func Hides(arg any, wanted func(reflect.Type) bool) bool {
 	return hides(reflect.ValueOf(arg), wanted, make(map[visit]bool))
 }
@@ -75,7 +75,7 @@ func visitOf(v reflect.Value) (is visit, ok bool) {
 	}
 }
 
-// canHold reports whether values of a type can hold one of a wanted type.
+// canHold reports whether values of a type can contain one of a wanted type.
 func canHold(t reflect.Type, wanted func(reflect.Type) bool, within []reflect.Type) bool {
 	if known, ok := holders.Load(t); ok {
 		return known.(bool)
@@ -96,7 +96,7 @@ func canHold(t reflect.Type, wanted func(reflect.Type) bool, within []reflect.Ty
 		}
 	default:
 	}
-	if len(within) == 1 { // within a recursion the answer may depend on it
+	if len(within) == 1 { // inside a recursion the answer may be incomplete
 		holders.Store(t, can)
 	}
 	return can

@@ -10,17 +10,17 @@ import (
 	"github.com/google/uuid"
 )
 
-// Convert returns what drivers are to get in place of an argument, and whether
-// that is something else.
+// Convert returns the value to pass to drivers instead of an argument, and
+// whether it differs.
 //
-// A UUID becomes text. Every driver sends text as it is, whatever the column's
-// type; of a [uuid.UUID] pgx would make text, fail to send that in binary, and
-// parse it again, which takes longer than encrypting a key.
+// A UUID becomes text. Every driver sends text unchanged, for any type of
+// column. pgx would convert a [uuid.UUID] to text, fail to send that in binary,
+// and parse it again, which takes longer than encrypting a key.
 func Convert(arg any) (value any, changed bool) {
 	switch arg := arg.(type) {
 	case uuid.UUID:
 		return arg.String(), true
-	case *uuid.UUID: // ent makes one of an ID
+	case *uuid.UUID: // ent's argument for an ID
 		if arg == nil {
 			return nil, true
 		}

@@ -23,11 +23,11 @@ func TestConvert(t *testing.T) {
 	}{
 		"UUID":              {id, id.String(), true},
 		"pointer to a UUID": {&id, id.String(), true},
-		"no UUID":           {(*uuid.UUID)(nil), nil, true},
+		"nil UUID":          {(*uuid.UUID)(nil), nil, true},
 		"time":              {local, utc, true},
 		"time in UTC":       {utc, utc, false},
 		"pointer to a time": {&local, utc, true},
-		"no time":           {(*time.Time)(nil), nil, true},
+		"nil time":          {(*time.Time)(nil), nil, true},
 		"NullTime":          {sql.NullTime{Time: local, Valid: true}, sql.NullTime{Time: utc, Valid: true}, true},
 		"Null": {
 			sql.Null[time.Time]{V: local, Valid: true},
@@ -50,8 +50,8 @@ func TestConvert(t *testing.T) {
 	}
 }
 
-// TestPGXSendsUUIDs encodes what Convert makes of UUIDs as pgx does it for the
-// types of columns: as text, which pgx chooses for a string.
+// TestPGXSendsUUIDs encodes converted UUIDs as pgx does for various types of
+// columns: as text, which pgx chooses for a string.
 func TestPGXSendsUUIDs(t *testing.T) {
 	t.Parallel()
 	id := uuid.MustParse("00112233-4455-6677-8899-aabbccddeeff")
@@ -74,7 +74,7 @@ type wanted struct{ text string }
 
 func isWanted(t reflect.Type) bool { return t == reflect.TypeFor[wanted]() }
 
-// Values of a type are found wherever Go can put them.
+// Values of a type are found in every kind of Go container.
 func TestHides(t *testing.T) {
 	t.Parallel()
 	type node struct {
@@ -110,7 +110,7 @@ func TestHides(t *testing.T) {
 		"function": {func() wanted { return w }, false},
 		"time":     {time.Now(), false}, "Null": {sql.Null[wanted]{V: w}, true},
 	} {
-		for range 2 { // types are remembered
+		for range 2 { // the second time, types are cached
 			if got := sqlarg.Hides(test.arg, isWanted); got != test.want {
 				t.Errorf("%s: got %v", name, got)
 			}
@@ -119,8 +119,7 @@ func TestHides(t *testing.T) {
 	_ = record{name: "unused"}.name
 }
 
-// IsNumbered may be wrong about a text with $1 in a literal, but not about one
-// without.
+// IsNumbered may be wrong for $1 in a literal, but misses no parameter.
 func TestIsNumbered(t *testing.T) {
 	t.Parallel()
 	for query, want := range map[string]bool{
@@ -151,7 +150,7 @@ func TestIsSeveral(t *testing.T) {
 	}
 }
 
-// FuzzIsNumbered compares with a regular expression's idea.
+// FuzzIsNumbered compares with a regular expression.
 func FuzzIsNumbered(f *testing.F) {
 	for _, query := range []string{"", "$", "$1", "$$1", "a$b$2", "$x$ 1"} {
 		f.Add(query)

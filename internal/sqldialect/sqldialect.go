@@ -1,5 +1,5 @@
-// Package sqldialect asks a database whether it is Postgres or SQLite, and
-// writes text as both read it.
+// Package sqldialect finds out whether a database is Postgres or SQLite, and
+// quotes text for both.
 package sqldialect
 
 import (
@@ -9,15 +9,20 @@ import (
 	"strings"
 
 	"entgo.io/ent/dialect"
+
+	"github.com/credent-go/credent/internal/nilarg"
 )
 
-// Of returns ent's name of a database's dialect: [dialect.Postgres] or
-// [dialect.SQLite]. The error is Postgres' if it is neither, or can't be
-// reached.
+// Of returns a database's dialect: [dialect.Postgres] or [dialect.SQLite]. If
+// the database is neither or can't be reached, it returns the error of the
+// query for Postgres.
 func Of(ctx context.Context, db interface {
 	QueryRowContext(ctx context.Context, query string, args ...any) *sql.Row
 },
 ) (string, error) {
+	if err := nilarg.Check("the pool", db); err != nil {
+		return "", err
+	}
 	var version string
 	err := db.QueryRowContext(ctx, "SHOW server_version_num").Scan(&version)
 	if err == nil {
@@ -29,5 +34,5 @@ func Of(ctx context.Context, db interface {
 	return "", fmt.Errorf("reach the database: %w", err)
 }
 
-// Literal returns a text as a string constant of SQL.
+// Literal returns a text as a SQL string literal.
 func Literal(text string) string { return "'" + strings.ReplaceAll(text, "'", "''") + "'" }

@@ -1,5 +1,5 @@
-// Package sqlrows serves the rows of a statement such that something happens
-// at their end.
+// Package sqlrows returns a statement's rows, and calls a function at their
+// end.
 package sqlrows
 
 import (
@@ -10,7 +10,7 @@ import (
 	"io"
 )
 
-// Source are the rows that are served.
+// Source is the rows to return.
 type Source interface {
 	Columns() ([]string, error)
 	Next() bool
@@ -19,10 +19,10 @@ type Source interface {
 	Close() error
 }
 
-// Then returns rows with the values of source, and calls end once, with the
-// number of rows, after the last one, or when they are closed before. An error
-// of end is an error of the rows. Each, if it isn't nil, is called with the
-// values of each row, also of those that nobody reads; it doesn't keep them.
+// Then returns rows with the values of source. It calls end once with the
+// number of rows, after the last row or when the rows are closed early. The
+// rows return end's error. each, if not nil, is called with the values of every
+// row, even unread ones, and must not keep them.
 func Then(source Source, each func(values []any), end func(n int64, err error) error) (*sql.Rows, error) {
 	names, err := source.Columns()
 	if err != nil {
@@ -34,7 +34,7 @@ func Then(source Source, each func(values []any), end func(n int64, err error) e
 	if err != nil {
 		return nil, errors.Join(err, r.Close(), db.Close())
 	}
-	return again, db.Close() // the connection is in use, and closes with the rows
+	return again, db.Close() // the connection is in use, and is closed with the rows
 }
 
 // server is the connector, driver and connection that serve rows.
@@ -99,7 +99,7 @@ func (r *rows) scan() ([]any, error) {
 	return values, nil
 }
 
-// Close implements driver.Rows. It counts the rows that nobody read.
+// Close implements driver.Rows. It counts the unread rows.
 func (r *rows) Close() error {
 	if r.ended {
 		return r.err
@@ -117,7 +117,8 @@ func (r *rows) Close() error {
 	return r.err
 }
 
-// NoRows is the result of a statement that didn't run, since it has no row.
+// NoRows is the result of a statement that didn't run, since its row doesn't
+// exist.
 type NoRows struct{}
 
 // LastInsertId implements sql.Result.

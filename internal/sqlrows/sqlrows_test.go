@@ -72,13 +72,13 @@ func TestThen(t *testing.T) {
 				t.Errorf("got %v, want %v", err, test.end)
 			}
 			if len(counts) != 1 || counts[0] != 3 {
-				t.Errorf("the end was called with %v, want once with 3", counts)
+				t.Errorf("end was called with %v, want once with 3", counts)
 			}
 		})
 	}
 }
 
-// Rows that were closed leave no goroutine behind.
+// Closed rows leak no goroutine.
 func TestThenLeaksNothing(t *testing.T) { //nolint:paralleltest // counts what the process has
 	before := runtime.NumGoroutine()
 	for range 50 {
@@ -90,7 +90,7 @@ func TestThenLeaksNothing(t *testing.T) { //nolint:paralleltest // counts what t
 			t.Fatal(err)
 		}
 	}
-	// Each source has a pool with a goroutine of its own, until the test ends.
+	// Each source has a pool with a goroutine until the test ends.
 	for deadline := time.Now().Add(time.Minute); runtime.NumGoroutine() > before+50; {
 		if time.Now().After(deadline) {
 			t.Fatalf("%d goroutines, %d before", runtime.NumGoroutine(), before)

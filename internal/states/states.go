@@ -1,8 +1,8 @@
 // Package states says what encrypted columns accept and write: one ordered
 // state for each column and protection, in the order of a rollout.
 //
-// Adjacent states are compatible: what a client in one of them writes, a client
-// in the other reads. So a change goes one step at a time.
+// Clients in adjacent states can read each other's writes, so a change goes one
+// step at a time.
 package states
 
 import (
@@ -16,33 +16,32 @@ import (
 
 // Errors to be tested with errors.Is.
 var (
-	// ErrInvalidStates means that states don't go together, or don't go with
-	// the schema.
+	// ErrInvalidStates means that states contradict each other or the schema.
 	ErrInvalidStates = errors.New("contradictory states")
-	// ErrStateMismatch means that a service's own configuration gives a column
-	// another state than the database's table.
+	// ErrStateMismatch means that a service's configuration gives a column a
+	// different state than the database's table.
 	ErrStateMismatch = errors.New("the service's states aren't the database's")
-	// ErrUnknown means that a text names no state or protection.
+	// ErrUnknown means that a text isn't the name of a state or protection.
 	ErrUnknown = errors.New("unknown word")
 )
 
-// State says what a column accepts and writes under one protection. Each has
-// an old way, without the protection, and a new way, with it. The zero value
-// means the default.
+// State says what a column accepts and writes for one protection. The old way
+// is without the protection, and the new way with it. The zero value means the
+// default.
 type State int8
 
 // The states, in the order of a rollout.
 const (
-	// Unset means the default: [Require] for encryption; for binding what the
-	// schema says, Require or [Off]; Off for tenants' keys.
+	// Unset means the default: [Require] for encryption; Require or [Off] for
+	// binding, as the schema says; Off for tenants' keys.
 	Unset State = iota
-	// Off reads and writes the old way only.
+	// Off reads and writes only the old way.
 	Off
-	// Accept reads both ways, and writes the old one.
+	// Accept reads both ways, and writes the old way.
 	Accept
-	// Write reads both ways, and writes the new one.
+	// Write reads both ways, and writes the new way.
 	Write
-	// Require reads and writes the new way only.
+	// Require reads and writes only the new way.
 	Require
 )
 
@@ -60,7 +59,7 @@ func (s State) String() string {
 // MarshalText implements encoding.TextMarshaler.
 func (s State) MarshalText() ([]byte, error) { return []byte(s.String()), nil }
 
-// ParseState returns the state of a name, which isn't "unset". Errors:
+// ParseState returns the state with a name other than "unset". Errors:
 // [ErrUnknown].
 func ParseState(name string) (State, error) {
 	if i := slices.Index(stateNames[:], name); i > 0 {
@@ -69,7 +68,7 @@ func ParseState(name string) (State, error) {
 	return Unset, fmt.Errorf("%w: %q is no state; there are %s", ErrUnknown, name, strings.Join(stateNames[1:], ", "))
 }
 
-// Protection is what a state is about.
+// Protection is a protection of encrypted columns that has states.
 type Protection int8
 
 // The protections.
@@ -78,13 +77,13 @@ const (
 	Encryption Protection = iota
 	// Binding binds tokens to table, column and tenant.
 	Binding
-	// TenantKeys encrypts with the row's tenant's own key.
+	// TenantKeys encrypts with the key of the row's tenant.
 	TenantKeys
 )
 
 var protectionNames = [...]string{"encryption", "binding", "tenant-keys"}
 
-// Protections are all protections.
+// Protections lists all protections.
 var Protections = []Protection{Encryption, Binding, TenantKeys}
 
 // String returns "encryption", "binding" or "tenant-keys".
@@ -98,7 +97,7 @@ func (p Protection) String() string {
 // MarshalText implements encoding.TextMarshaler.
 func (p Protection) MarshalText() ([]byte, error) { return []byte(p.String()), nil }
 
-// ParseProtection returns the protection of a name. Errors: [ErrUnknown].
+// ParseProtection returns the protection with a name. Errors: [ErrUnknown].
 func ParseProtection(name string) (Protection, error) {
 	if i := slices.Index(protectionNames[:], name); i >= 0 {
 		return Protection(i), nil
@@ -121,7 +120,7 @@ func (s *Set) at(p Protection) *State {
 	return [...]*State{&s.Encryption, &s.Binding, &s.TenantKeys}[p]
 }
 
-// Over returns the states with those that other has in their place.
+// Over returns s with the states that are set in other.
 func (s Set) Over(other Set) Set {
 	for _, p := range Protections {
 		if state := other.Of(p); state != Unset {
@@ -131,14 +130,13 @@ func (s Set) Over(other Set) Set {
 	return s
 }
 
-// With returns the states with another one of a protection.
+// With returns s with a protection's state changed.
 func (s Set) With(p Protection, state State) Set {
 	*s.at(p) = state
 	return s
 }
 
-// Default returns a column's states if nothing else is said; of a nil column,
-// an unknown column's.
+// Default returns a column's default states. c is nil for an unknown column.
 func Default(c *column.Column) Set {
 	s := Set{Require, Off, Off}
 	if c != nil && c.Bound {
@@ -147,7 +145,7 @@ func Default(c *column.Column) Set {
 	return s
 }
 
-// Column gives a column its states. An unset one stays as it is.
+// Column sets a column's states. An unset state leaves it as it is.
 type Column struct {
 	Column                          column.Column
 	Encryption, Binding, TenantKeys State
@@ -156,7 +154,7 @@ type Column struct {
 // Set returns the states.
 func (c Column) Set() Set { return Set{c.Encryption, c.Binding, c.TenantKeys} }
 
-// New gives columns a state.
+// New sets one state of columns.
 func New(p Protection, s State, columns ...column.Column) []Column {
 	list := make([]Column, len(columns))
 	for i, c := range columns {
@@ -166,19 +164,18 @@ func New(p Protection, s State, columns ...column.Column) []Column {
 	return list
 }
 
-// covers reports whether it speaks of a column. One without a schema stands
-// for its table in every schema.
+// covers reports whether c applies to a column. Without a schema, c applies to
+// the table in every schema.
 func (c Column) covers(other *column.Column) bool {
 	return other.Table == c.Column.Table && other.Name == c.Column.Name && (c.Column.Schema == "" ||
 		other.Schema == c.Column.Schema) &&
 		(c.Column.Client == "" || other.Client == c.Column.Client)
 }
 
-// Table has the states of columns that aren't all defaults. Later entries
-// replace earlier ones.
+// Table sets columns' states. Later entries replace earlier ones.
 type Table []Column
 
-// Of returns a column's states. None is unset.
+// Of returns a column's states, with defaults for unset ones.
 func (t Table) Of(c *column.Column) Set {
 	set := Default(c)
 	if c == nil {
@@ -192,7 +189,7 @@ func (t Table) Of(c *column.Column) Set {
 	return set
 }
 
-// Given returns what the table itself says of a column.
+// Given returns the states that the table sets for a column, without defaults.
 func (t Table) Given(c *column.Column) (set Set) {
 	for i := range t {
 		if t[i].covers(c) {
@@ -202,9 +199,8 @@ func (t Table) Given(c *column.Column) (set Set) {
 	return set
 }
 
-// Check returns an [ErrInvalidStates] if a table has states that don't go
-// together or with the schema, or [column.ErrNoColumn] for a column that isn't
-// encrypted.
+// Check returns an [ErrInvalidStates] if states contradict each other or the
+// schema, or a [column.ErrNoColumn] for a column that isn't encrypted.
 func (t Table) Check() error {
 	for i, c := range t {
 		known, err := column.Known(c.Column)
@@ -235,7 +231,7 @@ func (t Table) Check() error {
 	return nil
 }
 
-// Check returns an [ErrInvalidStates] if the states don't go together or with
+// Check returns an [ErrInvalidStates] if the states contradict each other or
 // the column.
 func (s Set) Check(c column.Column) error {
 	refuse := func(format string, args ...any) error {

@@ -30,8 +30,8 @@ func TestParse(t *testing.T) {
 	}
 }
 
-// A column of one package or schema isn't another's, and one without a schema
-// stands for all.
+// A column's states don't apply to another package or schema, but without a
+// schema they apply to all.
 func TestTable(t *testing.T) {
 	t.Parallel()
 	c := column.Column{Client: "a", Schema: "billing", Table: "t", Name: "n", Tenant: "u"}
@@ -79,7 +79,7 @@ func TestTable(t *testing.T) {
 	}
 }
 
-// What the schema demands.
+// TestCheckOfBound checks states of columns that the schema declares Bound.
 func TestCheckOfBound(t *testing.T) {
 	t.Parallel()
 	c := column.Column{Client: "states", Table: "held", Name: "secret", Size: 500, Tenant: "u", Bound: true}

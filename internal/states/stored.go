@@ -17,8 +17,8 @@ import (
 // TableName is the database's table of states.
 const TableName = "credent_states"
 
-// Lifetime is how long a client uses the database's states before it reads
-// them again.
+// Lifetime is how long a client uses the database's states before reading them
+// again.
 const Lifetime = time.Minute
 
 // ErrHidden means that the role may not read the table of states.
@@ -28,15 +28,15 @@ var ErrHidden = errors.New("the role may not read the states of encrypted column
 
 // Stored is a state in the database.
 type Stored struct {
-	Column     string     `json:"column"` // as column.Column's String gives it
+	Column     string     `json:"column"` // as column.Column's String returns it
 	Protection Protection `json:"protection"`
 	State      State      `json:"state"`
 	ChangedAt  time.Time  `json:"changed_at"` // UTC
 }
 
-// Read returns the states in the database, sorted, and false if it has no table
-// for them. It can run in a transaction: a missing table isn't an error of the
-// database. Errors: [ErrHidden], and the database's.
+// Read returns the states in the database, sorted. there is false if their
+// table is missing. That doesn't fail a surrounding transaction. Errors:
+// [ErrHidden], and the database's.
 func Read(ctx context.Context, on dialect.ExecQuerier, d string) (list []Stored, there bool, err error) {
 	probe := "SELECT CASE WHEN count(*) > 0 THEN 1 ELSE 0 END FROM sqlite_master WHERE type = 'table' AND name = '" +
 		TableName + "'"
@@ -88,24 +88,24 @@ func each(ctx context.Context, on dialect.ExecQuerier, query string, f func(*ent
 	return rows.Err()
 }
 
-// Trail is the name under which the table says that every client must have an
-// audit trail. It is no column's.
+// Trail is the name in the table, instead of a column's, that makes an audit
+// trail required for every client.
 const Trail = "credent_audit"
 
-// ErrTrailRequired means that the database requires an audit trail, and that a
+// ErrTrailRequired means that the database requires an audit trail and the
 // client has none.
 var ErrTrailRequired = errors.New("the database requires an audit trail (`credent audit on`), and this client has " +
 	"none: open one with audit.Open, and set Config.Trail")
 
-// RequiresTrail reports whether stored states say that every client must have a
-// trail.
+// RequiresTrail reports whether the stored states require a trail of every
+// client.
 func RequiresTrail(stored []Stored) bool {
 	return slices.ContainsFunc(stored, func(s Stored) bool { return s.Column == Trail && s.State == Require })
 }
 
-// TableOf returns the stored states of columns. Others' are left out: several
-// services may share a database. What is stored under an earlier name of a
-// column counts as long as nothing is under the present one.
+// TableOf returns the stored states of columns. It omits other columns, since
+// several services may share a database. A state stored under a column's
+// earlier name counts if there is none under the current name.
 func TableOf(stored []Stored, columns []column.Column) (t Table) {
 	for _, c := range columns {
 		for _, p := range Protections {
@@ -138,12 +138,12 @@ func Find(stored []Stored, c column.Column, p Protection) (Stored, bool) {
 	return Stored{}, false
 }
 
-// Agree returns an [ErrStateMismatch] if the given states aren't the stored
-// ones, where both say something.
+// Agree returns an [ErrStateMismatch] if a state is set in both tables and
+// differs.
 func Agree(given, stored Table) error {
 	for _, g := range given {
 		in := stored.Given(&g.Column)
-		for _, s := range stored { // of a column that the given one covers
+		for _, s := range stored { // for columns that g covers
 			if g.covers(&s.Column) {
 				in = in.Over(s.Set())
 			}

@@ -15,14 +15,14 @@ import (
 	"github.com/credent-go/credent/internal/sqldialect"
 )
 
-// ErrRowSecurity means that row-level security doesn't hold the role that
+// ErrRowSecurity means that row-level security doesn't restrict the role that
 // statements run as. The error is a [RowSecurityError].
 var ErrRowSecurity = errors.New("row-level security does not hold")
 
-// RowSecurityError says why row-level security doesn't hold a role.
+// RowSecurityError says why row-level security doesn't restrict a role.
 type RowSecurityError struct {
-	Role   string // that statements run as; "" on SQLite, and if credent_set_user is missing
-	Login  string // that logged in; another one after SET ROLE
+	Role   string // statements run as it; "" on SQLite, or if credent_set_user is missing
+	Login  string // logged in as it; differs after SET ROLE
 	Table  string
 	Cause  string // "it owns the table"
 	Remedy string // what to do
@@ -36,7 +36,7 @@ func (e *RowSecurityError) IsMissing() bool { return e.missing }
 // Error returns "credent: row-level security does not hold role R on table T:
 // cause; what to do".
 func (e *RowSecurityError) Error() string {
-	if e.Role == "" { // SQLite, or the database didn't get to tell
+	if e.Role == "" { // on SQLite, or if the database couldn't say
 		return "credent: " + ErrRowSecurity.Error() + ": " + e.Cause + "; " + e.Remedy
 	}
 	role := e.Role
@@ -46,8 +46,8 @@ func (e *RowSecurityError) Error() string {
 	return fmt.Sprintf("credent: %v role %s on table %s: %s; %s", ErrRowSecurity, role, e.Table, e.Cause, e.Remedy)
 }
 
-// Is makes it an [ErrRowSecurity], on SQLite an [ErrUnsupported], and without
-// the function that sets the user an [ErrNoSetUser].
+// Is makes it an [ErrRowSecurity], on SQLite also an [ErrUnsupported], and
+// without credent_set_user also an [ErrNoSetUser].
 func (e *RowSecurityError) Is(target error) bool {
 	switch {
 	case target == ErrRowSecurity:
@@ -58,35 +58,36 @@ func (e *RowSecurityError) Is(target error) bool {
 	return e.Role == "" && target == ErrUnsupported
 }
 
-// Access is what row-level security means for a table and a role.
+// Access is the effect of row-level security on a table for a role.
 type Access struct {
 	Table       string
 	Role, Login string
-	// Err says why row-level security doesn't hold the role; nil if it does.
+	// Err says why row-level security doesn't restrict the role; nil if it
+	// does.
 	Err *RowSecurityError
 }
 
-// policies are the tables of Credent, and the column in each that has the user.
+// policies are Credent's tables, and the user's column in each.
 var policies = [][2]string{
 	{"user_accounts", "user_id"},
 	{"user_credentials", "user_id"},
 	{"credent_tenant_keys", "tenant"},
 }
 
-// Guard refuses roles that row-level security doesn't hold. It is immutable
+// Guard refuses roles that row-level security doesn't restrict. It is immutable
 // and safe for concurrent use.
 type Guard struct {
-	inspect string // a row for each table
-	setUser string // sets the user, and says whether all is well
+	inspect string // returns a row for each table
+	setUser string // sets the user, and returns whether all is well
 }
 
-// NewGuard returns a guard of the given tables, and without any of Credent's.
-// Errors: [ErrRowSecurity] if the dialect isn't Postgres.
+// NewGuard returns a guard of the given tables, or of Credent's if there are
+// none. Errors: [ErrRowSecurity] if the dialect isn't Postgres.
 func NewGuard(entDialect string, tables ...string) (*Guard, error) {
 	if entDialect != dialect.Postgres {
 		return nil, &RowSecurityError{
 			Cause:  "the database is " + entDialect + ", which has none",
-			Remedy: "use Postgres, or leave RequireRowSecurity out and let nobody but the service at the file",
+			Remedy: "use Postgres, or remove RequireRowSecurity and let only the service access the file",
 		}
 	}
 	if tables = slices.Clone(tables); len(tables) == 0 {
@@ -117,7 +118,7 @@ func NewGuard(entDialect string, tables ...string) (*Guard, error) {
 			" ELSE " + exact + " END"
 	}
 	distinct := strconv.Itoa(len(tables))
-	if len(own) > 0 { // two names may be one table's
+	if len(own) > 0 { // two names may be of the same table
 		distinct = "(SELECT count(DISTINCT o) FROM unnest(ARRAY[" + strings.Join(oids, ", ") + "]) AS t(o))"
 	}
 	return &Guard{
@@ -134,7 +135,7 @@ func exactPolicies() string {
 	return strings.Join(texts, ", ")
 }
 
-// policyOf is the condition of a policy, as Postgres prints it.
+// policyOf returns a policy's condition as Postgres prints it.
 func policyOf(column string) string {
 	return "((" + column + ")::text = NULLIF(current_setting('app.user_id'::text, true), ''::text))"
 }
@@ -142,21 +143,21 @@ func policyOf(column string) string {
 const (
 	separator = "\t"
 
-	// setUserSQL sets the user, and tells whether all is well. It is planned at
-	// each transaction over lib/pq, so it doesn't ask what is wrong.
+	// setUserSQL sets the user, and returns whether all is well. lib/pq plans
+	// it in every transaction, so it doesn't find out what is wrong.
 	setUserSQL = `SELECT credent_set_user($1)::text, coalesce(current_setting('app.user_id', true) = $1 AND
 current_setting('row_security') = 'on' AND %s AND
 (SELECT count(DISTINCT p.polrelid) = %s AND bool_and(%s) FROM pg_policy p WHERE p.polpermissive AND p.polrelid IN (%s)), false)`
 
-	// asksForUserSQL is about a permissive policy p of a table whose policies
-	// aren't known.
+	// asksForUserSQL checks a permissive policy p of a table with unknown
+	// policies.
 	asksForUserSQL = `concat(p.polqual, p.polwithcheck) <> ''
     AND coalesce(pg_get_expr(p.polqual, p.polrelid) LIKE '%app.user_id%', true)
     AND coalesce(pg_get_expr(p.polwithcheck, p.polrelid) LIKE '%app.user_id%', true)`
 
-	// row_security_active knows about superusers, BYPASSRLS, owners and who
-	// inherits from them, and FORCE. It counts the setting row_security as on.
-	// What isn't true for a policy, or for the lack of one, is a cause.
+	// row_security_active covers superusers, BYPASSRLS, owners, roles that
+	// inherit from them, and FORCE. It takes the setting row_security for on. A
+	// policy that isn't as expected, or is missing, is a cause.
 	inspectSQL = `SELECT concat_ws(E'\t', CASE
 WHEN c.oid IS NULL THEN 'missing'
 WHEN NOT row_security_active(c.oid) THEN (SELECT CASE WHEN r.rolsuper THEN 'superuser' WHEN r.rolbypassrls THEN 'bypass'
@@ -170,17 +171,17 @@ ELSE '' END, t.name, current_user, session_user, pg_get_userbyid(c.relowner))
 FROM (VALUES %s) AS t(place, name, policy) LEFT JOIN pg_class c ON c.oid = to_regclass(t.name) ORDER BY t.place`
 )
 
-// errAnswer is no permission.
+// errAnswer refuses an answer that can't be read.
 var errAnswer = errors.New("credent: the database's answer about row-level security is not understood")
 
-// access reads a finding.
+// access parses a row of inspectSQL.
 func access(finding string) (Access, error) {
 	fields := strings.Split(finding, separator)
 	if len(fields) < 4 {
 		return Access{}, errAnswer
 	}
 	a := Access{Table: fields[1], Role: fields[2], Login: fields[3]}
-	owner := strings.Join(fields[4:], separator) // none of a table that is missing
+	owner := strings.Join(fields[4:], separator) // "" if the table is missing
 	member := "connect as a role that is a member of credent_app and owns nothing: " +
 		"CREATE ROLE name LOGIN PASSWORD '…' IN ROLE credent_app"
 	err := &RowSecurityError{Role: a.Role, Login: a.Login, Table: a.Table}
@@ -205,8 +206,8 @@ func access(finding string) (Access, error) {
 		err.Remedy = "run REVOKE " + quote(owner) + " FROM " + quote(a.Role) + "; GRANT credent_app TO " + quote(a.Role)
 	case "off":
 		err.Cause = "the setting row_security is off"
-		err.Remedy = "leave it on: ALTER ROLE " + quote(a.Login) + " RESET row_security, and none in the connection " +
-			"string"
+		err.Remedy = "leave it on: ALTER ROLE " + quote(a.Login) + " RESET row_security, and don't set it in the " +
+			"connection string"
 	case "policies":
 		err.Cause = "its policies are missing or altered, or another one lets the role see more"
 		err.Remedy = "put them back; `credent migrate check` shows what is different"
@@ -219,12 +220,13 @@ func access(finding string) (Access, error) {
 
 func quote(name string) string { return `"` + strings.ReplaceAll(name, `"`, `""`) + `"` }
 
-// errDoubt means that nothing was found wrong a moment after something was.
-var errDoubt = errors.New("credent: row-level security did not hold the role, and a moment later does; " +
+// errDoubt means that setUserSQL found something wrong, but Check right after
+// it didn't.
+var errDoubt = errors.New("credent: row-level security did not hold the role, but does a moment later; " +
 	"or credent_set_user is altered, and does not set app.user_id: `credent migrate check` shows that")
 
-// Inspect says of each table whether row-level security holds the role of a
-// connection.
+// Inspect returns, for each table, whether row-level security restricts a
+// connection's role.
 func (g *Guard) Inspect(ctx context.Context, db dialect.ExecQuerier) (tables []Access, err error) {
 	var rows entsql.Rows
 	if err := db.Query(ctx, g.inspect, []any{}, &rows); err != nil {
@@ -248,8 +250,8 @@ func (g *Guard) Inspect(ctx context.Context, db dialect.ExecQuerier) (tables []A
 	return tables, nil
 }
 
-// Check returns an [ErrRowSecurity] if row-level security doesn't hold the
-// role of a connection on one of the tables.
+// Check returns an [ErrRowSecurity] if row-level security doesn't restrict a
+// connection's role on one of the tables.
 func (g *Guard) Check(ctx context.Context, db dialect.ExecQuerier) error {
 	tables, err := g.Inspect(ctx, db)
 	switch {
@@ -266,8 +268,7 @@ func (g *Guard) Check(ctx context.Context, db dialect.ExecQuerier) error {
 	return nil
 }
 
-// become sets the user of a transaction, and checks its role in the same round
-// trip.
+// become sets a transaction's user, and checks its role in the same round trip.
 func (g *Guard) become(ctx context.Context, tx dialect.ExecQuerier, user string) error {
 	if g == nil {
 		if err := tx.Exec(ctx, setUser, []any{user}, nil); err != nil {
@@ -285,7 +286,7 @@ func (g *Guard) become(ctx context.Context, tx dialect.ExecQuerier, user string)
 	return errDoubt
 }
 
-// set sets the user, and reports whether row-level security holds the role.
+// set sets the user, and reports whether row-level security restricts the role.
 func (g *Guard) set(ctx context.Context, tx dialect.ExecQuerier, user string) (holds bool, err error) {
 	var (
 		rows entsql.Rows
@@ -304,10 +305,10 @@ func (g *Guard) set(ctx context.Context, tx dialect.ExecQuerier, user string) (h
 	return holds, nil
 }
 
-// cannotSet says why the user was not set.
+// cannotSet explains the error of setting the user.
 func (g *Guard) cannotSet(err error) error {
 	switch dberror.State(err) {
-	case "42883", "42501": // no such function, insufficient privilege
+	case "42883", "42501": // undefined function, insufficient privilege
 		if g != nil {
 			return fmt.Errorf("%w: %w", &RowSecurityError{
 				missing: true,

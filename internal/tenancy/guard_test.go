@@ -25,7 +25,7 @@ func newGuarded(t *testing.T) (*recorder, dialect.Driver) {
 	return r, tenancy.NewDriver(full{r}, guard)
 }
 
-// short returns calls without the text that asks about the role.
+// short returns calls without the SQL that checks the role.
 func short(calls []string) []string {
 	for i, call := range calls {
 		if from, to := strings.Index(call, ", coalesce("), strings.LastIndex(call, ")"); from > 0 && to > from {
@@ -35,8 +35,8 @@ func short(calls []string) []string {
 	return calls
 }
 
-// With a guard each statement is a user's, "" if it has none, and the role is
-// asked for in the round trip that sets the user.
+// With a guard, each statement runs as a user, "" for none, and the role is
+// checked in the round trip that sets the user.
 func TestGuardedCalls(t *testing.T) {
 	t.Parallel()
 	const (
@@ -63,7 +63,7 @@ func TestGuardedCalls(t *testing.T) {
 	if _, err := drv.(raw2).QueryContext(t.Context(), stmt); !errors.Is(err, tenancy.ErrNeedsTx) { //nolint:rowserrcheck,sqlclosecheck // there are none
 		t.Errorf("QueryContext: %v", err)
 	}
-	// Refused: nothing runs, and the transaction ends.
+	// If the role is refused, nothing runs, and the transaction ends.
 	r.found = "owner\tuser_accounts\tapp\tada\town\ter"
 	var rows entsql.Rows
 	_, txErr := drv.Tx(ctx)
@@ -81,7 +81,7 @@ func TestGuardedCalls(t *testing.T) {
 			t.Errorf("%s was called", call)
 		}
 	}
-	// An answer that is none is no permission.
+	// An unreadable answer counts as a refusal.
 	for _, found := range []string{"owner", "new\tuser_accounts\tapp\tada\towner", "\tuser_accounts\tapp\tada\towner"} {
 		r.found = found
 		if err := exec(ctx); err == nil {

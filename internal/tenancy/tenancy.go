@@ -1,12 +1,12 @@
 // Package tenancy tells Postgres which user a statement is for, so that
 // row-level security shows only that user's rows.
 //
-// The user travels in the context; see package principal. [NewDriver] wraps an
-// ent driver that sets the parameter app.user_id for the transaction of the
-// statement, and for nothing longer, by the function credent_set_user that the
-// migrations make: a pooled connection that another request
-// gets next, from database/sql or from PgBouncer in transaction mode, has no
-// trace of it. A [Guard] refuses roles that row-level security doesn't hold.
+// The user travels in the context; see package principal. The driver that
+// [NewDriver] returns sets the parameter app.user_id for the statement's
+// transaction only, by the migrations' function credent_set_user. The next
+// request with the pooled connection, from database/sql or from PgBouncer in
+// transaction mode, finds no trace of it. A [Guard] refuses roles that
+// row-level security doesn't restrict.
 package tenancy
 
 import (
@@ -30,38 +30,37 @@ var (
 	ErrUnsupported = errors.New("WithUser needs Postgres: this database has no row-level security")
 
 	// ErrNeedsTx means that the client's QueryContext was called for a user
-	// outside of a transaction: nothing would end the one it needs.
+	// outside a transaction. Nothing would end the transaction that it needs.
 	ErrNeedsTx = errors.New("QueryContext for a user, or with RequireRowSecurity, needs a transaction: " +
 		"begin one with the same context")
 
 	// ErrNoSetUser means that the database's function credent_set_user is
-	// missing, or that the role may not call it.
+	// missing, or the role may not call it.
 	ErrNoSetUser = errors.New("the function credent_set_user, which WithUser needs, is missing or not granted: " +
 		"run credent migrate apply as the owner of the tables, and then GRANT credent_app TO the role")
 )
 
-// NewDriver wraps an ent driver so that statements whose context has a user run
-// as that user. Without a guard, which is nil then, the others run as before.
-// With one they run as the user "", who sees nothing, and every transaction
-// whose role row-level security doesn't hold is refused, with [ErrRowSecurity].
-// The driver is safe for concurrent use, as far as the wrapped one is.
+// NewDriver wraps an ent driver so that statements run as their context's user.
+// If guard is nil, statements without a user run as before. Otherwise they run
+// as the user "", who sees nothing, and a transaction with a role that
+// row-level security doesn't restrict is refused with [ErrRowSecurity]. The
+// driver is safe for concurrent use if drv is.
 func NewDriver(drv dialect.Driver, guard *Guard) dialect.Driver { return &driver{drv, guard, false} }
 
-// NewReader is NewDriver for a server that only reads, a standby: its
-// transactions are read-only.
+// NewReader is like NewDriver, for a standby: its transactions are read-only.
 func NewReader(drv dialect.Driver, guard *Guard) dialect.Driver { return &driver{drv, guard, true} }
 
-// user returns the user that a context's statements run as.
+// user returns the user that a context's statements run as, if any.
 func (g *Guard) user(ctx context.Context) (userID string, ok bool) {
 	userID, ok = principal.User(ctx)
 	return userID, ok || g != nil
 }
 
-// setUser sets the user until the transaction ends. Citus passes on what the
-// function sets, and doesn't pass on what set_config sets.
+// setUser sets the user until the transaction ends. Citus propagates the
+// function's setting to its nodes, but not set_config's.
 const setUser = "SELECT credent_set_user($1)"
 
-// SetUser makes a transaction that [NewDriver] does not know run as the
+// SetUser makes a transaction begun outside [NewDriver]'s driver run as the
 // context's user, as a driver with the guard would.
 func SetUser(ctx context.Context, tx *sql.Tx, entDialect string, guard *Guard) error {
 	user, ok := guard.user(ctx)
@@ -77,10 +76,10 @@ func SetUser(ctx context.Context, tx *sql.Tx, entDialect string, guard *Guard) e
 type driver struct {
 	dialect.Driver
 	guard *Guard // nil for none
-	reads bool   // nothing is written
+	reads bool   // its transactions are read-only
 }
 
-// Exec runs a statement, for a user in a transaction of its own.
+// Exec runs a statement, for a user in its own transaction.
 func (d *driver) Exec(ctx context.Context, query string, args, v any) error {
 	if _, ok := d.guard.user(ctx); !ok {
 		return d.Driver.Exec(ctx, query, args, v)
@@ -115,7 +114,7 @@ func (d *driver) Query(ctx context.Context, query string, args, v any) error {
 	return nil
 }
 
-// ExecContext is Exec with database/sql's result.
+// ExecContext is like Exec, and returns database/sql's result.
 func (d *driver) ExecContext(ctx context.Context, query string, args ...any) (sql.Result, error) {
 	if _, ok := d.guard.user(ctx); !ok {
 		next, err := execQuerierOf(d.Driver)
@@ -129,8 +128,8 @@ func (d *driver) ExecContext(ctx context.Context, query string, args ...any) (sq
 	return result, err
 }
 
-// QueryContext gives database/sql's rows, which it cannot tie a transaction to:
-// for a user it is [ErrNeedsTx].
+// QueryContext returns database/sql's rows, which can't end a transaction: for
+// a user it returns [ErrNeedsTx].
 func (d *driver) QueryContext(ctx context.Context, query string, args ...any) (*sql.Rows, error) {
 	if _, ok := d.guard.user(ctx); ok {
 		if d.Dialect() != dialect.Postgres {
@@ -145,11 +144,11 @@ func (d *driver) QueryContext(ctx context.Context, query string, args ...any) (*
 	return next.QueryContext(ctx, query, args...)
 }
 
-// Tx begins a transaction for the user of the context. Statements in it with
-// another context run as that one's user.
+// Tx begins a transaction for the context's user. Statements in it with another
+// context run as that context's user.
 func (d *driver) Tx(ctx context.Context) (dialect.Tx, error) { return d.BeginTx(ctx, nil) }
 
-// BeginTx is Tx with options.
+// BeginTx is like Tx, with options.
 func (d *driver) BeginTx(ctx context.Context, opts *sql.TxOptions) (dialect.Tx, error) {
 	_, hasUser := d.guard.user(ctx)
 	if hasUser && d.Dialect() != dialect.Postgres {
@@ -166,8 +165,9 @@ func (d *driver) BeginTx(ctx context.Context, opts *sql.TxOptions) (dialect.Tx, 
 	return t, nil
 }
 
-// rollback ends a transaction because of an error, which it returns. One that
-// is over, for its context is, needs no more.
+// rollback rolls back a transaction because of err, which it returns. It
+// ignores that the transaction has ended already, as after its context was
+// canceled.
 func rollback(tx dialect.Tx, err error) error {
 	if rollbackErr := tx.Rollback(); rollbackErr != nil && !errors.Is(rollbackErr, sql.ErrTxDone) {
 		return errors.Join(err, rollbackErr)
@@ -191,22 +191,22 @@ func (d *driver) begin(ctx context.Context, opts *sql.TxOptions) (dialect.Tx, er
 	return beginner.BeginTx(ctx, opts)
 }
 
-// tx is a transaction that knows which user the server takes it for.
+// tx is a transaction that knows which user the server has set.
 type tx struct {
 	dialect.Tx
 	postgres bool
 	guard    *Guard // nil for none
 
-	// mu is held from telling the server the user until it has the statement,
-	// or another goroutine's user would come between.
+	// mu is held from setting the user until the statement was sent, so that
+	// another goroutine can't set its user in between.
 	mu    sync.Mutex
-	ours  bool   // the user was set, so a statement without one must not run as that one
-	known bool   // the server's user is the one below
+	ours  bool   // a user was set, so a statement without one must not run as that user
+	known bool   // user is the server's
 	user  string // "" for none
 }
 
-// become makes the server take the next statement for one of the context's
-// user, or of none. Call it with the lock held.
+// become makes the next statement run as the context's user, or as none. Call
+// it with the lock held.
 func (t *tx) become(ctx context.Context) error {
 	user, ok := t.guard.user(ctx)
 	if ok && !t.postgres {
@@ -271,10 +271,10 @@ func (t *tx) QueryContext(ctx context.Context, query string, args ...any) (*sql.
 	return next.QueryContext(ctx, query, args...) //nolint:sqlclosecheck // the caller closes them
 }
 
-// becomeForSQL is become for SQL of the caller's, after which the user is not
-// known: it may set the parameter, and a rollback to a savepoint takes back
-// what was set since. A statement about savepoints is for nobody, and has to
-// get through where the transaction has failed and takes nothing else.
+// becomeForSQL is become for raw SQL, after which the user is unknown: it may
+// set the parameter, and a rollback to a savepoint undoes later settings. A
+// savepoint statement runs as no user: a failed transaction accepts nothing
+// else.
 func (t *tx) becomeForSQL(ctx context.Context, query string) error {
 	if !t.ours || !aboutSavepoints(query) {
 		if err := t.become(ctx); err != nil {
@@ -311,15 +311,15 @@ func execQuerierOf(v any) (execQuerier, error) {
 	return next, nil
 }
 
-// rows ends the transaction that the query ran in when they end.
+// rows ends the query's transaction when the rows end.
 type rows struct {
 	entsql.ColumnScanner
 	tx   dialect.Tx
 	done bool
-	err  error // of ending the transaction
+	err  error // from ending the transaction
 }
 
-// Next ends the transaction after the last row, so that Err tells if that
+// Next ends the transaction after the last row, so that Err reports if that
 // failed.
 func (r *rows) Next() bool {
 	if r.ColumnScanner.Next() {
@@ -329,7 +329,7 @@ func (r *rows) Next() bool {
 	return false
 }
 
-// NextResultSet reports false: a query has one result.
+// NextResultSet returns false: a query has one result.
 func (r *rows) NextResultSet() bool { return false }
 
 // Err returns the first error of reading the rows or of ending the transaction.
@@ -340,7 +340,7 @@ func (r *rows) Err() error {
 	return r.err
 }
 
-// Close ends the transaction, unless the last row was read.
+// Close ends the transaction, unless reading the last row did.
 func (r *rows) Close() error {
 	r.end()
 	return r.err

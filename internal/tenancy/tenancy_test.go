@@ -16,14 +16,14 @@ import (
 	"github.com/credent-go/credent/internal/tenancy"
 )
 
-// recorder is a driver, and its transactions, that writes down what it is told
-// and fails where it should.
+// recorder is a driver and its transactions. It records calls, and fails those
+// in fail.
 type recorder struct {
 	name  string
 	calls []string
 	fail  map[string]error // by call
-	rows  int              // of each result
-	found string           // what a guard finds wrong
+	rows  int              // rows of each result
+	found string           // the result of a guard's check
 }
 
 func (r *recorder) call(format string, args ...any) error {
@@ -32,7 +32,7 @@ func (r *recorder) call(format string, args ...any) error {
 	return r.fail[call]
 }
 
-// take returns the calls since the last time.
+// take returns the calls since the last take.
 func (r *recorder) take() []string {
 	calls := r.calls
 	r.calls = nil
@@ -58,7 +58,7 @@ func (r *recorder) Query(ctx context.Context, query string, args, v any) error {
 	return r.Exec(ctx, query, args, nil)
 }
 
-// result is rows of nothing.
+// result has empty rows.
 type result struct {
 	*recorder
 	left int
@@ -80,7 +80,7 @@ func (r *result) Scan(dest ...any) error {
 func (r *result) Columns() ([]string, error)              { return nil, nil }
 func (r *result) ColumnTypes() ([]*sql.ColumnType, error) { return nil, nil }
 
-// full has all that ent's own driver has.
+// full has all methods of ent's driver.
 type full struct{ *recorder }
 
 func (r full) BeginTx(_ context.Context, opts *sql.TxOptions) (dialect.Tx, error) {
@@ -127,7 +127,7 @@ func TestUser(t *testing.T) {
 	}
 }
 
-// What the server is told, for each way to run something.
+// The calls that reach the server, for each way to run a statement.
 func TestCalls(t *testing.T) {
 	t.Parallel()
 	u1, u2 := principal.WithUser(t.Context(), "u1"), principal.WithUser(t.Context(), "u2")
@@ -191,11 +191,11 @@ func TestCalls(t *testing.T) {
 			func(drv dialect.Driver) error { return inTx(drv, u1, u1, u1) },
 			[]string{"begin", setU1, stmt, stmt, "commit"},
 		},
-		"others in it": {
+		"other users in it": {
 			func(drv dialect.Driver) error { return inTx(drv, u1, u2, u2, none, none, empty, u1) },
 			[]string{"begin", setU1, setU2, stmt, stmt, setNone, stmt, stmt, stmt, setU1, stmt, "commit"},
 		},
-		"begun by nobody": {
+		"begun without a user": {
 			func(drv dialect.Driver) error { return inTx(drv, none, none, u1, none) },
 			[]string{"begin", stmt, setU1, stmt, setNone, stmt, "commit"},
 		},
@@ -216,7 +216,7 @@ func TestCalls(t *testing.T) {
 			_, err := drv.(raw).ExecContext(u1, stmt)
 			return err
 		}, []string{"begin", setU1, stmt, "commit"}},
-		// After it the user is not known.
+		// After raw SQL, the user is unknown.
 		"SQL in a transaction": {func(drv dialect.Driver) error {
 			tx, err := drv.Tx(u1)
 			for _, text := range []string{stmt, "savepoint a", " ROLLBACK TO a ;\n", "ROLLBACK TO a; SELECT 1", stmt} {
@@ -249,7 +249,7 @@ type raw2 interface {
 	QueryContext(ctx context.Context, query string, args ...any) (*sql.Rows, error)
 }
 
-// Whatever fails is reported, and leaves no transaction open.
+// Every failure is reported, and leaves no transaction open.
 func TestFailures(t *testing.T) {
 	t.Parallel()
 	ctx := principal.WithUser(t.Context(), "u1")
@@ -283,7 +283,7 @@ func TestFailures(t *testing.T) {
 			}
 			calls := r.take()
 			ended := slices.Contains(calls, "rollback")
-			if where == "commit" { // it has ended the transaction, whatever it says
+			if where == "commit" { // even a failed commit ends the transaction
 				ended = true
 			}
 			if where != "begin" && !ended {
@@ -293,8 +293,8 @@ func TestFailures(t *testing.T) {
 				t.Errorf("%s: %s failed, and was committed: %q", name, where, calls)
 			}
 		}
-		// A rollback that fails as well is told; one of a transaction that is
-		// over is not.
+		// A failed rollback is reported as well, unless the transaction had
+		// already ended.
 		for rollback, told := range map[error]bool{errors.New("broken"): true, sql.ErrTxDone: false} {
 			r, drv := newDriver()
 			r.fail[stmt], r.fail["rollback"] = failure, rollback
@@ -353,12 +353,12 @@ func TestOtherDatabases(t *testing.T) {
 			}
 		}
 		if calls := r.take(); len(calls) != 0 {
-			t.Errorf("%s was told %q", name, calls)
+			t.Errorf("%s got the calls %q", name, calls)
 		}
 	}
 }
 
-// A driver that lacks what ent's own has is told apart, not called.
+// If a driver lacks methods of ent's, they return an error.
 func TestPoorDriver(t *testing.T) {
 	t.Parallel()
 	ctx := principal.WithUser(t.Context(), "u1")
@@ -394,7 +394,7 @@ func TestPoorDriver(t *testing.T) {
 	}
 }
 
-// A reader's transactions are read-only, whatever begins them.
+// A reader's transactions are always read-only.
 func TestReader(t *testing.T) {
 	t.Parallel()
 	r := &recorder{name: dialect.Postgres}

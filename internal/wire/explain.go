@@ -29,6 +29,10 @@ type connectError struct {
 func (e *connectError) Error() string   { return ErrConnect.Error() + ": " + e.text }
 func (e *connectError) Unwrap() []error { return append([]error{ErrConnect}, e.causes...) }
 
+// Because returns [ErrConnect] with a reason. It wraps the cause, and leaves
+// out the cause's text.
+func Because(reason string, cause error) error { return &connectError{reason, []error{cause}} }
+
 // ConnectCause returns why no connection could be made, as [ConnectError] says
 // it; "" for other errors.
 func ConnectCause(err error) string {

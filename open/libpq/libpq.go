@@ -13,8 +13,12 @@ package libpq
 import (
 	"context"
 	"database/sql/driver"
+	"errors"
 	"fmt"
 	"net"
+	"os"
+	"path/filepath"
+	"slices"
 	"sync"
 	"time"
 
@@ -22,6 +26,7 @@ import (
 	"github.com/lib/pq"
 
 	"github.com/credent-go/credent/internal/dberror"
+	"github.com/credent-go/credent/internal/dbtarget"
 	"github.com/credent-go/credent/internal/dburl"
 	"github.com/credent-go/credent/internal/pqdeadline"
 	"github.com/credent-go/credent/internal/wire"
@@ -46,28 +51,66 @@ func (libpq) Connector(databaseURL string, dialer *open.Dialer) (driver.Connecto
 	if cause != "" {
 		return nil, fmt.Errorf("open: %w: %s", open.ErrURL, cause)
 	}
-	target, cause := settings.For(dburl.PQ)
+	target, cause := dbtarget.New(settings, dbtarget.PQ)
 	if cause != "" {
 		return nil, fmt.Errorf("open: %w: %s", open.ErrURL, cause)
 	}
-	cfg, err := pq.NewConfig(target.Settings.String())
+	c := &connector{target: target, dialer: dialer, limits: dialer.Limits(target.Connect)}
+	for _, attempt := range target.Attempts {
+		var round []pq.Config
+		for _, host := range target.Hosts {
+			cfg, err := config(target, host, attempt)
+			if err != nil {
+				return nil, fmt.Errorf("open: %w: lib/pq does not accept one of its parameters, or a variable PG…",
+					open.ErrURL)
+			}
+			cfg.ConnectTimeout = c.limits.Connect
+			round = append(round, cfg)
+		}
+		c.rounds = append(c.rounds, round)
+	}
+	return c, nil
+}
+
+// config is what lib/pq makes of the settings for one host. Each has its own,
+// since lib/pq turns TLS off for all hosts if the first one is a socket. What
+// the settings have already isn't looked for in variables or files.
+func config(target *dbtarget.Target, host dbtarget.Host, attempt string) (pq.Config, error) {
+	settings := target.For(host, attempt)
+	if attempt == readOnly {
+		settings["target_session_attrs"] = "any" // see checkReadOnly
+	}
+	if host.Name == "" {
+		settings["host"] = "localhost"
+	}
+	if host.Address != "" {
+		settings["hostaddr"] = host.Address
+	}
+	settings["passfile"] = filepath.Join(os.DevNull, "none")
+	settings["service"], settings["client_encoding"], settings["datestyle"] = "", "UTF8", "ISO, MDY"
+	geqo, hasGeqo := settings["geqo"]
+	cfg, err := pq.NewConfig(settings.String())
 	if err != nil {
-		return nil, fmt.Errorf("open: %w: lib/pq does not accept one of its parameters, or a variable PG…", open.ErrURL)
+		return cfg, err
 	}
 	for _, name := range target.Dropped {
 		delete(cfg.Runtime, name) // of a service file
 	}
-	limits := dialer.Limits(target.Connect)
-	cfg.ConnectTimeout = limits.Connect // for each host
-	return &connector{cfg, dialer, limits, target.KeepAlive}, nil
+	if hasGeqo { // which lib/pq knows, and doesn't send
+		cfg.Runtime["geqo"] = geqo
+	}
+	return cfg, nil
 }
+
+// readOnly is a value of target_session_attrs.
+const readOnly = "read-only"
 
 // connector connects over lib/pq.
 type connector struct {
-	cfg    pq.Config
+	target *dbtarget.Target
+	rounds [][]pq.Config // the hosts, for each of the target's attempts
 	dialer *open.Dialer
 	limits wire.Limits
-	alive  wire.KeepAlive
 }
 
 // Driver implements driver.Connector.
@@ -75,52 +118,86 @@ func (c *connector) Driver() driver.Driver { return &pq.Driver{} }
 
 // Connect implements driver.Connector.
 func (c *connector) Connect(ctx context.Context) (driver.Conn, error) {
-	return c.connect(ctx, c.limits.Silence)
-}
-
-func (c *connector) connect(ctx context.Context, silence time.Duration) (driver.Conn, error) {
-	if c.limits.Connect > 0 {
-		var cancel context.CancelFunc
-		ctx, cancel = context.WithTimeout(ctx, c.limits.Connect*time.Duration(1+len(c.cfg.Multi)))
-		defer cancel()
-	}
-	inner, err := pq.NewConnectorConfig(c.cfg)
+	conn, err := wire.FirstOf(ctx, c.rounds, c.target.Random,
+		func(ctx context.Context, cfg pq.Config) (driver.Conn, error) {
+			return c.connect(ctx, cfg, c.limits.Silence)
+		})
 	if err != nil {
 		return nil, c.explain(err)
 	}
-	line := &line{dialer: c.dialer, limits: c.limits, alive: c.alive}
+	return conn, nil
+}
+
+// connect connects to one host.
+func (c *connector) connect(ctx context.Context, cfg pq.Config, silence time.Duration) (driver.Conn, error) {
+	if c.limits.Connect > 0 {
+		var cancel context.CancelFunc
+		ctx, cancel = context.WithTimeout(ctx, c.limits.Connect)
+		defer cancel()
+	}
+	inner, err := pq.NewConnectorConfig(cfg)
+	if err != nil {
+		return nil, err
+	}
+	line := &line{dialer: c.dialer, limits: c.limits, alive: c.target.KeepAlive}
 	line.limits.Silence = 0
 	inner.Dialer(line)
 	// lib/pq looks at the context only while it dials.
 	stop := context.AfterFunc(ctx, line.cut)
 	conn, err := inner.Connect(ctx)
+	if err == nil && slices.Contains(c.target.Attempts, readOnly) {
+		if err = checkReadOnly(ctx, conn); err != nil {
+			err = errors.Join(err, conn.Close())
+		}
+	}
 	stop()
 	if err != nil {
 		if cause := ctx.Err(); cause != nil {
 			err = cause
 		}
-		return nil, c.explain(err)
+		return nil, err
 	}
 	main := line.connected()
 	if silence > 0 {
-		quiet := quiet{c}
-		main.LimitSilence(silence, wire.Probe(quiet, dberror.PID(conn), silence, c.limits.Connect))
+		main.LimitSilence(silence, wire.Probe(quiet{c, cfg}, dberror.PID(conn), silence, c.limits.Connect))
 	}
 	return pqdeadline.Conn(conn, func() { main.CutAt(time.Now(), true) })
 }
 
+// checkReadOnly is target_session_attrs=read-only. lib/pq looks at the setting
+// of the server only, which a standby has off.
+func checkReadOnly(ctx context.Context, conn driver.Conn) error {
+	rows, err := conn.(driver.QueryerContext).QueryContext(ctx, "SHOW transaction_read_only", nil)
+	if err != nil {
+		return err
+	}
+	values := make([]driver.Value, 1)
+	if err := errors.Join(rows.Next(values), rows.Close()); err != nil {
+		return err
+	}
+	if fmt.Sprintf("%s", values[0]) != "on" {
+		return errors.New("session is not read-only")
+	}
+	return nil
+}
+
 // quiet makes the connections of a probe.
-type quiet struct{ *connector }
+type quiet struct {
+	*connector
+	cfg pq.Config
+}
 
 // Connect implements driver.Connector.
-func (q quiet) Connect(ctx context.Context) (driver.Conn, error) { return q.connect(ctx, 0) }
+func (q quiet) Connect(ctx context.Context) (driver.Conn, error) {
+	conn, err := q.connect(ctx, q.cfg, 0)
+	if err != nil {
+		return nil, q.explain(err)
+	}
+	return conn, nil
+}
 
 func (c *connector) explain(err error) error {
-	values := []string{c.cfg.Host, c.cfg.User, c.cfg.Password, c.cfg.Database}
-	for _, other := range c.cfg.Multi {
-		values = append(values, other.Host)
-	}
-	return fmt.Errorf("open: %w", wire.ConnectError(err, c.limits.Connect, values...))
+	return fmt.Errorf("open: %w", c.target.Explain(err, c.limits.Connect))
 }
 
 // line dials for one connection of lib/pq: first the connection itself, and

@@ -143,7 +143,10 @@ type Membership struct{ ent.Schema }
 
 // Fields of the Membership.
 func (Membership) Fields() []ent.Field {
-	return []ent.Field{field.Int("account_id"), field.Int("group_id"), secret("invitation", "account_id")}
+	return []ent.Field{
+		field.Int("account_id"), field.Int("group_id"), field.String("role").Default("member"),
+		secret("invitation", "account_id").Optional(),
+	}
 }
 
 // Edges of the Membership.

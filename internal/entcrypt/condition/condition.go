@@ -1,11 +1,11 @@
-// Package condition lets an INSERT depend on tenants' keys: the database
-// refuses it unless it has each of them, as the client knows it.
+// Package condition makes an INSERT depend on tenants' keys: the database
+// refuses it unless it has the same keys as the client.
 //
-// A client keeps tenants' keys for a while, and what it keeps may be gone:
-// after a fail-over the new server may never have got it. A transaction reads
-// the keys over its own connection. An INSERT without one asks in its own text,
-// which costs no round trip. Generated code puts the condition into the spec,
-// in place of the one argument that it wraps.
+// A client caches tenants' keys, and the database may lack a cached key: after
+// a failover, the new server may never have received it. A transaction reads
+// the keys over its own connection. An INSERT outside a transaction checks them
+// in its own text, which costs no round trip. Generated code puts the condition
+// into the spec, wrapping one argument.
 package condition
 
 import (
@@ -23,18 +23,18 @@ import (
 	"github.com/credent-go/credent/internal/redact"
 )
 
-// refused is the text of the database's error.
+// refused is in the text of the database's error.
 const refused = "credent: the server has another key of the tenant"
 
-// IsRefused reports whether the database refused a statement, since it lacks a
+// IsRefused reports whether the database refused a statement because it lacks a
 // key.
 func IsRefused(err error) bool { return err != nil && strings.Contains(err.Error(), refused) }
 
-// Value stands in a spec for an argument and the condition.
+// Value replaces an argument in a spec, and adds the condition.
 type Value struct {
 	entsql.Builder // gives ent the placeholders' numbers
 	Arg            *column.Arg
-	// Many says that the statement's rows are of several tenants.
+	// Many is true if the statement's rows belong to several tenants.
 	Many bool
 }
 
@@ -61,27 +61,28 @@ func (v *Value) Query() (string, []any) {
 		b.WriteString("CASE WHEN (SELECT credent_key.wrapped FROM " + keys + " WHERE credent_key.tenant = ").
 			Arg(of(tenant)).WriteString("::text")
 	}
-	// NULL is NULL for a statement that depends on nothing. Postgres reads the
-	// text as an array when it gets there, and not when it plans.
+	// Both sides are NULL for a statement that depends on no key. Postgres
+	// parses the text as an array when it evaluates the ELSE, not when it
+	// plans.
 	b.WriteString(") IS NOT DISTINCT FROM ").Arg(of(wrapped)).WriteString("::text THEN ").Arg(v.Arg).
 		WriteString("::text ELSE ('" + refused + "'::text::text[])[1] END")
 	return b.Query()
 }
 
-// keys is the table of tenants' keys, as SQL.
+// keys is the table of tenants' keys, in SQL.
 const keys = `"` + tenantkey.Table + `" AS credent_key`
 
-// kind is what an argument of a condition holds.
+// kind is the content of a condition's argument.
 type kind int
 
 const (
 	pairs   kind = iota // JSON of the tenants and their keys
 	tenants             // the array of the tenants
 	tenant              // the only tenant
-	wrapped             // the keys, one after the other
+	wrapped             // the wrapped keys, concatenated
 )
 
-// Keys stands for an argument of a condition, until the driver knows the keys.
+// Keys stands for a condition's argument until the driver knows the keys.
 type Keys struct {
 	redact.Methods
 	kind   kind
@@ -89,16 +90,16 @@ type Keys struct {
 }
 
 // Value implements driver.Valuer, for statements that don't pass Credent's
-// driver: their tokens are under no tenant's key.
+// driver. Their tokens aren't under tenants' keys.
 func (k *Keys) Value() (driver.Value, error) { return k.Of(nil), nil }
 
 // Needs are the keys that a statement depends on.
 type Needs []Need
 
-// Need is a tenant, and the key as it is stored.
+// Need is a tenant and its key as stored.
 type Need struct{ Tenant, Wrapped string }
 
-// NeedsOf returns what a statement depends on that encrypts with keys, sorted.
+// NeedsOf returns the needs of a statement that encrypts with keys, sorted.
 func NeedsOf(keys map[string]*tenantkey.Sealing) (needs Needs) {
 	for _, tenant := range slices.Sorted(maps.Keys(keys)) {
 		if k := keys[tenant]; k.Err == nil {
@@ -108,7 +109,7 @@ func NeedsOf(keys map[string]*tenantkey.Sealing) (needs Needs) {
 	return needs
 }
 
-// Of returns what is sent for the argument.
+// Of returns the value to send for the argument.
 func (k *Keys) Of(needs Needs) driver.Value {
 	switch k.kind {
 	case pairs:
@@ -135,12 +136,12 @@ func (k *Keys) Of(needs Needs) driver.Value {
 	return b.String()
 }
 
-// Holds reports whether a condition with the argument is about as many tenants.
+// Holds reports whether the condition has room for that many tenants.
 func (k *Keys) Holds(needs Needs) bool { return len(needs) < 2 || k.kind != tenant }
 
 var arrayEscaper = strings.NewReplacer(`"`, `\"`, `\`, `\\`)
 
-// array writes the tenants as an array, as Postgres reads it.
+// array returns the tenants as a Postgres array.
 func array(needs Needs) string {
 	var b strings.Builder
 	b.WriteByte('{')

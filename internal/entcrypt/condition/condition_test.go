@@ -15,7 +15,7 @@ import (
 	"github.com/credent-go/credent/internal/fieldcrypt/tenantkey"
 )
 
-// keyed is a client's driver with tokens under tenants' keys, or not.
+// keyed is a client's driver, with tokens under tenants' keys if yes.
 type keyed struct {
 	dialect.Driver
 	yes bool
@@ -37,7 +37,7 @@ func newRow(t *testing.T, tenant string) *sqlgraph.CreateSpec {
 	return spec
 }
 
-// insert returns the INSERT of rows as a client's driver gets it.
+// insert returns the INSERT of rows that a client's driver gets.
 func insert(drv dialect.Driver, d string, rows ...*sqlgraph.CreateSpec) (string, []any) {
 	for _, row := range rows {
 		condition.Demand(drv, row.Fields)
@@ -50,8 +50,8 @@ func insert(drv dialect.Driver, d string, rows ...*sqlgraph.CreateSpec) (string,
 	return b.Query()
 }
 
-// A statement has one condition, which stands before the first argument, and
-// every argument keeps its place.
+// A statement has one condition, before the first argument, and every argument
+// stays in order.
 func TestOneCondition(t *testing.T) {
 	t.Parallel()
 	needs := condition.NeedsOf(map[string]*tenantkey.Sealing{
@@ -61,8 +61,8 @@ func TestOneCondition(t *testing.T) {
 		drv     dialect.Driver
 		dialect string
 		tenants []string
-		holds   string // which the text has once
-		keys    []any  // what is sent
+		holds   string // the text has it once
+		keys    []any  // sent for the condition
 		last    string // the last placeholder
 	}{
 		"one tenant": {
@@ -93,10 +93,10 @@ func TestOneCondition(t *testing.T) {
 			case *condition.Keys:
 				sent = append(sent, arg.Of(needs))
 				if empty, err := arg.Value(); err != nil || empty != nil && empty != "{}" && empty != "[]" {
-					t.Errorf("%s: for nothing it sends %v, %v", name, empty, err)
+					t.Errorf("%s: without needs it sends %v, %v", name, empty, err)
 				}
 				if holds := arg.Holds(needs); len(sent) == 1 && holds != (name != "one tenant") {
-					t.Errorf("%s: it holds %t", name, holds)
+					t.Errorf("%s: Holds is %t", name, holds)
 				}
 			case *column.Arg:
 				secrets++

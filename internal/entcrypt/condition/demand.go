@@ -7,13 +7,12 @@ import (
 	"github.com/credent-go/credent/internal/fieldcrypt/column"
 )
 
-// Keyer is a client's driver that says which columns' tokens are under tenants'
-// keys. A driver around it doesn't, and neither does a transaction's: their
+// Keyer is a client's driver, which knows the columns with tokens under
+// tenants' keys. Drivers that wrap it and transactions aren't Keyers: their
 // statements read the keys first.
 type Keyer interface{ Keyed(c *column.Column) bool }
 
-// Demand lets a new row depend on its tenant's key, if the client's driver
-// wants that.
+// Demand makes a new row depend on its tenant's key, if drv is a [Keyer].
 func Demand(drv dialect.Driver, fields []*sqlgraph.FieldSpec) {
 	keyer, ok := drv.(Keyer)
 	if !ok {
@@ -27,8 +26,8 @@ func Demand(drv dialect.Driver, fields []*sqlgraph.FieldSpec) {
 	}
 }
 
-// DemandOnce lets a bulk depend on the keys of its rows' tenants, in the first
-// row that has any.
+// DemandOnce makes a bulk depend on its tenants' keys, in one condition: the
+// first row's that has one.
 func DemandOnce(nodes []*sqlgraph.CreateSpec) {
 	var first *Value
 	for _, node := range nodes {

@@ -1,7 +1,7 @@
 //go:build !race
 
-// Not under the race detector: it allocates for its own records, and makes
-// sync.Pool drop some values.
+// The race detector allocates too and makes sync.Pool drop some values, so the
+// tests don't run under it.
 
 package driver_test
 
@@ -16,9 +16,9 @@ import (
 	"github.com/credent-go/credent/internal/states"
 )
 
-// TestReadAllocations pins what a row costs that a driver reads and a caller
-// reveals: the same whether its token is bound, and whether other columns' are.
-// This process has a column that the schema binds.
+// TestReadAllocations pins the allocations of a row that the driver reads and
+// the caller reveals. They are the same if the token is bound, or if other
+// columns' tokens are. This process has a column that the schema binds.
 func TestReadAllocations(t *testing.T) {
 	r := ring(t, keyA)
 	told := 0
@@ -59,19 +59,19 @@ func TestReadAllocations(t *testing.T) {
 				t.Error(err)
 			}
 		})
-		// The target with the holder of the token, the token, the closure, the
-		// primary key, the plaintext.
+		// The target with its Inner, the token, the closure, the primary key,
+		// the plaintext.
 		if got != 5 {
 			t.Errorf("%s: got %v allocations, want 5", name, got)
 		}
 	}
 	if told < 200 {
-		t.Errorf("the observer was told of %d reveals", told)
+		t.Errorf("the observer saw %d reveals", told)
 	}
 }
 
-// TestWriteAllocations pins what a statement costs: the arguments, the token,
-// and what seals them.
+// TestWriteAllocations pins the allocations of a statement: the arguments, the
+// token, and the sealing.
 func TestWriteAllocations(t *testing.T) {
 	r := ring(t, keyA)
 	value, err := rented.Value(fieldcrypt.New("text"))
@@ -100,7 +100,7 @@ func TestWriteAllocations(t *testing.T) {
 	}
 }
 
-// discard allocates nothing.
+// discard is a driver that doesn't allocate.
 type discard struct{ *recorder }
 
 func (discard) Exec(context.Context, string, any, any) error { return nil }

@@ -18,7 +18,7 @@ import (
 	"github.com/credent-go/credent/internal/states"
 )
 
-// A client reads tokens from everywhere in a row of tenant b.
+// TestReadBound reads tokens of every origin in a row of tenant b.
 func TestReadBound(t *testing.T) {
 	t.Parallel()
 	r := ring(t, keyA, keyB)
@@ -42,8 +42,8 @@ func TestReadBound(t *testing.T) {
 	for name, test := range map[string]struct {
 		cfg    driver.Config
 		opens  []string
-		tenant []any // columns beside the key, and what they hold
-		all    error // of secrets that don't open
+		tenant []any // other columns and their values
+		all    error // the error for every secret that doesn't open
 	}{
 		"bound": {
 			driver.Config{States: binding(states.Require, key...)},
@@ -101,7 +101,7 @@ func TestReadBound(t *testing.T) {
 			want := error(nil)
 			switch {
 			case slices.Contains(test.opens, kind):
-			case (kind == "cut" || kind == "no token") && test.opens != nil: // whatever the context
+			case (kind == "cut" || kind == "no token") && test.opens != nil: // bound or not
 				want = map[string]error{"cut": fernet.ErrCorrupt, "no token": fernet.ErrNotEncrypted}[kind]
 			default:
 				want = test.all
@@ -110,18 +110,18 @@ func TestReadBound(t *testing.T) {
 				t.Errorf("%s, %s: got %v, want %v", name, kind, err, want)
 			}
 			if kind == "unbound" && name == "bound" && !strings.Contains(err.Error(), "isn't bound") {
-				t.Errorf("the error does not say that the token is not bound: %v", err)
+				t.Errorf("the error doesn't say that the token isn't bound: %v", err)
 			}
 			if kind == "another tenant's" && test.opens != nil && (!errors.Is(err, fernet.ErrUnknownKey) ||
 				!errors.Is(err, fernet.ErrCorrupt)) {
-				t.Errorf("%s: a moved token is no ErrUnknownKey and ErrCorrupt: %v", name, err)
+				t.Errorf("%s: a moved token isn't ErrUnknownKey and ErrCorrupt: %v", name, err)
 			}
 		}
 	}
 }
 
-// Each type that ent scans a tenant into, and each that a statement may have,
-// gives the same text.
+// A tenant has the same text in every type that ent scans it into and that a
+// statement may have.
 func TestTenants(t *testing.T) {
 	t.Parallel()
 	id := uuid.New()
@@ -175,9 +175,9 @@ func TestTenants(t *testing.T) {
 	}
 }
 
-// A bound column that is read by another name can't be opened, and says why;
-// so does a column if several tables have its name. A token that isn't bound
-// opens by another name only if no column requires more.
+// A bound column that is read under another name can't be opened, nor can a
+// column if several tables have its name. The errors say why. A token that
+// isn't bound opens under another name only if no column requires more.
 func TestReadByAnotherName(t *testing.T) {
 	t.Parallel()
 	r := ring(t, keyA)
@@ -211,7 +211,7 @@ func TestReadByAnotherName(t *testing.T) {
 		if name == "alias" && !strings.Contains(err.Error(), "its own name") {
 			t.Errorf("the error doesn't say what to do: %v", err)
 		}
-		// What ent scans into the entity knows its column.
+		// A secret that ent scans into the entity knows its column.
 		if test.entity == "Held" && test.columns[2] == "org" {
 			result.next = 0
 			rows = query(t, result, driver.Config{Keyring: r, Columns: []column.Column{heldSecret, other}}, test.entity)
@@ -256,7 +256,7 @@ func TestReadByAnotherName(t *testing.T) {
 	}
 }
 
-// The primary key may have any name: it names the row in errors.
+// Errors name the row by its primary key, which may have any name.
 func TestPrimaryKeyOfAnotherName(t *testing.T) {
 	t.Parallel()
 	for _, test := range []struct{ entity, column, secret, want string }{

@@ -18,9 +18,9 @@ import (
 	"github.com/credent-go/credent/internal/states"
 )
 
-// TestClaimWithRows stores by statements that return rows, as ent's are when
-// the database makes the primary key. What is unique under one key is so under
-// the other, also if the rows aren't read to their end.
+// TestClaimWithRows stores secrets with statements that return rows, like ent's
+// if the database makes the primary key. A secret that is unique under one key
+// is unique under the other, even if the rows aren't read to the end.
 func TestClaimWithRows(t *testing.T) {
 	t.Parallel()
 	db, next := openDB(t, "CREATE TABLE letter (id INTEGER PRIMARY KEY, stamp TEXT, stamp_index BLOB UNIQUE)")
@@ -110,7 +110,7 @@ func TestClaimWithRows(t *testing.T) {
 				for _, read := range []bool{true, false} {
 					if err := again(on(keys...), read, "new", text); err == nil ||
 						!strings.Contains(err.Error(), "UNIQUE constraint") {
-						t.Errorf("%s once more by %s: %v", text, name, err)
+						t.Errorf("%s again by %s: %v", text, name, err)
 					}
 				}
 			}
@@ -126,12 +126,12 @@ func TestClaimWithRows(t *testing.T) {
 	} {
 		want, err := new(blindindex.Digester).Primary(ring(t, key), letterStamp, text)
 		if n := len(stored(t, db, "SELECT id FROM letter WHERE stamp_index = ?", want)); err != nil || n != 1 {
-			t.Errorf("%s: %d rows have its digest, %v", text, n, err)
+			t.Errorf("%s: %d rows have the digest, %v", text, n, err)
 		}
 	}
 }
 
-// A sealer makes what a driver stores, but not what needs several statements.
+// A sealer seals like a driver, but refuses if that takes several statements.
 func TestSealer(t *testing.T) {
 	t.Parallel()
 	r := ring(t, keyA, keyB)

@@ -1,9 +1,9 @@
-// Package driver has the ent driver that joins an ent client and its keys.
+// Package driver is the ent driver that joins an ent client and its keys.
 //
-// It replaces stamped arguments by tokens and digests, by their type, with the
-// client's keyring, and sends the statement's text as it got it. It tells the
-// secrets of a result their keyring, row and tenant by the names of the
-// result's columns. It refuses secrets that nobody said the place of.
+// It replaces stamped arguments with tokens and digests, by their type, using
+// the client's keyring, and sends the statement's text unchanged. It gives the
+// secrets in a result their keyring, row and tenant, by the names of the
+// result's columns. It refuses secrets without a known location.
 package driver
 
 import (
@@ -29,6 +29,7 @@ import (
 	"github.com/credent-go/credent/internal/fieldcrypt/keyring"
 	"github.com/credent-go/credent/internal/fieldcrypt/seal"
 	"github.com/credent-go/credent/internal/fieldcrypt/tenantkey"
+	"github.com/credent-go/credent/internal/nilarg"
 	"github.com/credent-go/credent/internal/observe"
 	"github.com/credent-go/credent/internal/sqlrows"
 	"github.com/credent-go/credent/internal/states"
@@ -38,57 +39,55 @@ import (
 var ErrDialect = errors.New("encrypted fields need Postgres or SQLite: the CHECK that keeps plaintext out, the blind " +
 	"index's bytes and RETURNING work differently elsewhere")
 
-// Config says how a driver encrypts and decrypts. The zero value uses the
-// process's keyring.
+// Config configures a driver. The zero value uses the process's keyring.
 type Config struct {
 	// Keyring encrypts and decrypts. Nil means the process's keyring, looked
 	// up when it is first needed.
 	Keyring *keyring.Ring
-	// Columns are the client's encrypted columns; nil means every column of
-	// the process. They tell the secrets of a result apart that ent scans into
-	// the caller's own types.
+	// Columns are the client's encrypted columns; nil means every column of the
+	// process. The driver uses them to find the column of a secret that ent
+	// scans into a caller's type.
 	Columns []column.Column
 	// VerifyOnRead makes a query fail if a secret in its result doesn't open.
-	// Otherwise only revealing it fails.
+	// Without it, only revealing the secret fails.
 	VerifyOnRead bool
 	// States gives columns other states than the default, such as
 	//
 	//	{Column: integration.RefreshTokenColumn, Binding: encrypted.Write}
 	//
-	// What the database's table credent_states says of a column comes first; a
-	// client that is configured otherwise is refused with
-	// [states.ErrStateMismatch].
+	// A column's states in the database's table credent_states come first; a
+	// client with other states is refused with [states.ErrStateMismatch].
 	States states.Table
-	// OnReveal is called at each Reveal of a secret that the driver read, by
-	// the goroutine that reveals; nil for nobody. With it a secret that was
-	// read holds the values of its query's context.
+	// OnReveal, if not nil, is called at each Reveal of a secret that the
+	// driver read, in the revealing goroutine. With it, such a secret keeps the
+	// values of its query's context.
 	OnReveal func(seal.Reveal)
-	// Trail takes down what is read and written; nil for nobody. If the
-	// database requires one, a client of [Follow] without it writes and reveals
-	// nothing: [states.ErrTrailRequired].
+	// Trail, if not nil, records reads and writes. If the database requires a
+	// trail, a driver of [Follow] without one refuses to write and reveal:
+	// [states.ErrTrailRequired].
 	Trail record.Trail
-	// Observer is told what the driver seals and opens.
+	// Observer is called for every value that the driver seals or opens.
 	Observer observe.Observer
-	// Refuse refuses a statement by its context; nil for none.
+	// Refuse, if not nil, may refuse a statement by its context.
 	Refuse func(context.Context) error
 }
 
-// New wraps an ent driver. The result is safe for concurrent use as far as the
-// wrapped one is. Errors: [ErrDialect]; [states.ErrInvalidStates];
-// [column.ErrNoColumn] for a column that isn't encrypted, or has no tenant.
+// New wraps an ent driver. The result is safe for concurrent use if drv is.
+// Errors: [ErrDialect]; [states.ErrInvalidStates]; [column.ErrNoColumn] for a
+// column that isn't encrypted, or has no tenant.
 func New(drv dialect.Driver, cfg Config) (dialect.Driver, error) {
 	return newDriver(drv, drv, cfg, false)
 }
 
-// Follow is New for a client that follows the states in the database. It reads
-// them with its first statement, or with [Read].
+// Follow is like New, and the driver follows the states in the database. It
+// reads them with its first statement, or with [Read].
 func Follow(drv dialect.Driver, cfg Config) (dialect.Driver, error) {
 	return newDriver(drv, drv, cfg, true)
 }
 
-// FollowStandby is Follow for a standby. It follows the states there, as what
-// it reads does. A tenant's key that the standby lacks, and one that a secret
-// outlives, is read from the primary.
+// FollowStandby is like Follow, for a standby. It follows the states on the
+// standby, which match the data there. Tenants' keys that the standby lacks, or
+// that expired before a secret is revealed, are read from the primary.
 func FollowStandby(standby, primary dialect.Driver, cfg Config) (dialect.Driver, error) {
 	drv, err := newDriver(standby, primary, cfg, true)
 	if d, ok := drv.(*cryptDriver); ok {
@@ -98,6 +97,9 @@ func FollowStandby(standby, primary dialect.Driver, cfg Config) (dialect.Driver,
 }
 
 func newDriver(drv, keys dialect.Driver, cfg Config, follows bool) (dialect.Driver, error) {
+	if err := nilarg.Check("the driver", drv); err != nil {
+		return nil, fmt.Errorf("credent: %w", err)
+	}
 	if d := drv.Dialect(); d != dialect.Postgres && d != dialect.SQLite {
 		return nil, fmt.Errorf("credent: the dialect is %s: %w", d, ErrDialect)
 	}
@@ -112,7 +114,7 @@ func newDriver(drv, keys dialect.Driver, cfg Config, follows bool) (dialect.Driv
 // [states.ErrStateMismatch], [states.ErrInvalidStates],
 // [states.ErrTrailRequired], and the database's.
 func Read(ctx context.Context, drv dialect.Driver) error {
-	if of, ok := drv.(interface{ Primary() dialect.Driver }); ok { // beside a standby's
+	if of, ok := drv.(interface{ Primary() dialect.Driver }); ok { // drv also has a standby
 		drv = of.Primary()
 	}
 	d, ok := drv.(*cryptDriver)
@@ -135,14 +137,14 @@ func read(ctx context.Context, on statement.Conn, query string, args []any) (*en
 	return rows, result.WrapLenient(ctx, on.Policy, statement.Store{Conn: on}, rows)
 }
 
-// Sealer encrypts as a driver of [Follow] does.
+// Sealer encrypts like a driver of [Follow].
 type Sealer struct {
 	statement.Sealer
 	live *live
 }
 
-// NewSealer returns a sealer, and what wraps drivers that share its keys and
-// states.
+// NewSealer returns a sealer, and a function that wraps drivers so that they
+// share its keys and states.
 func NewSealer(cfg Config) (*Sealer, func(dialect.Driver) dialect.Driver, error) {
 	l, err := newLive(nil, cfg, true)
 	if err != nil {
@@ -156,7 +158,7 @@ func NewSealer(cfg Config) (*Sealer, func(dialect.Driver) dialect.Driver, error)
 	}, nil
 }
 
-// Prepare reads the database's states, if that is due, and the tenants' keys;
+// Prepare reads the database's states if they are due, and the tenants' keys;
 // see [statement.Sealer].
 func (s *Sealer) Prepare(ctx context.Context, tx dialect.ExecQuerier, d string, tenants []string) (err error) {
 	if s.Policy, err = s.live.policy(ctx, statement.Conn{Next: tx, Dialect: d}); err != nil {
@@ -173,7 +175,7 @@ type sealing struct{ *Sealer }
 
 func (s sealing) policy(context.Context, statement.Conn) (*seal.Policy, error) { return s.Policy, nil }
 
-// recorder implements policies: the caller takes down what it stores.
+// recorder implements policies: the caller records what it stores.
 func (sealing) recorder(*seal.Policy) record.Trail { return nil }
 
 func wrap(drv dialect.Driver, l *live) dialect.Driver {
@@ -187,7 +189,7 @@ func connOf(drv dialect.Driver, policies policies) conn {
 	}, live: policies}
 }
 
-// policies has the policy of each statement.
+// policies returns the policy and the trail of a statement.
 type policies interface {
 	policy(ctx context.Context, on statement.Conn) (*seal.Policy, error)
 	recorder(p *seal.Policy) record.Trail
@@ -197,13 +199,13 @@ type policies interface {
 type conn struct {
 	statement.Conn
 	live    policies
-	pending *pending.Entries // entries of the transaction; nil outside of one
-	standby bool             // the server takes no change
-	tries   int              // of a change whose rows others change meanwhile
+	pending *pending.Entries // the transaction's entries; nil outside one
+	standby bool             // the server is read-only
+	tries   int              // retries of a change after ErrChanged
 }
 
-// again returns the connection for a statement's second run, after an error
-// that says how.
+// again returns the connection for a second run of a statement, if the error
+// calls for one.
 func (c conn) again(s statement.Sealed, args []any, err error) (conn, bool) {
 	switch {
 	case s.IsTrap(err):
@@ -220,7 +222,7 @@ func (c conn) again(s statement.Sealed, args []any, err error) (conn, bool) {
 func (c conn) Exec(ctx context.Context, query string, args, v any) error {
 	argv, ok := args.([]any)
 	if !ok {
-		return c.Next.Exec(ctx, query, args, v) // which refuses it
+		return c.Next.Exec(ctx, query, args, v) // it refuses args
 	}
 	on, s, err := c.prepare(ctx, query, argv, record.Use{Writes: true, Change: record.ChangeOf(ctx)})
 	if err != nil {
@@ -234,7 +236,7 @@ func (c conn) Exec(ctx context.Context, query string, args, v any) error {
 		*result = sqlrows.NoRows{}
 	} else if err = on.Next.Exec(ctx, query, s.Args, result); err != nil {
 		if c, again := c.again(s, argv, err); again {
-			_ = on.rollback(nil) // what it did is undone already
+			_ = on.rollback(nil) // the failed statement undid itself
 			return c.Exec(ctx, query, args, v)
 		}
 		return on.rollback(err)
@@ -247,12 +249,11 @@ func (c conn) Exec(ctx context.Context, query string, args, v any) error {
 	return err
 }
 
-// maxTries is how often a change is tried again whose rows others change
-// meanwhile.
+// maxTries is how often a change is retried after [record.ErrChanged].
 const maxTries = 5
 
-// Query seals the arguments, and tells the secrets of the result their
-// keyring, row and tenant.
+// Query seals the arguments, and gives the secrets in the result their keyring,
+// row and tenant.
 func (c conn) Query(ctx context.Context, query string, args, v any) error {
 	argv, ok := args.([]any)
 	rows, ok2 := v.(*entsql.Rows)
@@ -262,7 +263,7 @@ func (c conn) Query(ctx context.Context, query string, args, v any) error {
 	if asked, err := c.answer(ctx); asked {
 		return cmp.Or(err, errAsked)
 	}
-	c.Careful = c.Careful || c.Dialect == dialect.SQLite // some of its drivers run a query when its rows are read
+	c.Careful = c.Careful || c.Dialect == dialect.SQLite // some SQLite drivers run a query only when its rows are read
 	on, s, err := c.prepare(ctx, query, argv, record.Use{Reads: record.IsQuery(ctx, query)})
 	if err != nil {
 		return err
@@ -272,7 +273,7 @@ func (c conn) Query(ctx context.Context, query string, args, v any) error {
 	}
 	if err := on.Next.Query(ctx, query, s.Args, v); err != nil {
 		if c, again := c.again(s, argv, err); again {
-			_ = on.rollback(nil) // what it did is undone already
+			_ = on.rollback(nil) // the failed statement undid itself
 			return c.Query(ctx, query, args, v)
 		}
 		return on.rollback(err)
@@ -303,7 +304,7 @@ func (c conn) ExecContext(ctx context.Context, query string, args ...any) (sql.R
 	if !s.Nothing {
 		if result, err = next.ExecContext(ctx, query, s.Args...); err != nil {
 			if c, again := c.again(s, args, err); again {
-				_ = on.rollback(nil) // likewise
+				_ = on.rollback(nil) // as in Exec
 				return c.ExecContext(ctx, query, args...)
 			}
 			return nil, on.rollback(err)
@@ -313,8 +314,8 @@ func (c conn) ExecContext(ctx context.Context, query string, args ...any) (sql.R
 	return result, on.finishExec(ctx, s, result)
 }
 
-// QueryContext seals the arguments. The rows are database/sql's own: nobody
-// can tell the secrets scanned from them their keyring.
+// QueryContext seals the arguments. The rows are database/sql's, so secrets
+// scanned from them don't get a keyring.
 func (c conn) QueryContext(ctx context.Context, query string, args ...any) (*sql.Rows, error) {
 	on, s, err := c.prepare(ctx, query, args, record.Use{Raw: true})
 	if err != nil {
@@ -330,7 +331,7 @@ func (c conn) QueryContext(ctx context.Context, query string, args ...any) (*sql
 	rows, err := next.QueryContext(ctx, query, s.Args...)
 	if err != nil {
 		if c, again := c.again(s, args, err); again {
-			_ = on.rollback(nil) // likewise
+			_ = on.rollback(nil) // as in Exec
 			return c.QueryContext(ctx, query, args...)
 		}
 		return nil, on.rollback(err)

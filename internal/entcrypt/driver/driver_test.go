@@ -124,10 +124,10 @@ func TestDriverPassesOn(t *testing.T) {
 		t.Errorf("got %d rows, %v", n, err)
 	}
 	if err := drv.Query(t.Context(), insert, "no slice", &entsql.Rows{}); err == nil {
-		t.Error("a query with arguments of another type is taken")
+		t.Error("a query with arguments of another type is accepted")
 	}
 	if err := drv.Query(t.Context(), insert, args, new(int)); err == nil {
-		t.Error("a query into another type is taken")
+		t.Error("a query into another type is accepted")
 	}
 	if got := drv.Dialect(); got != dialect.Postgres {
 		t.Errorf("dialect: got %q", got)
@@ -154,8 +154,8 @@ func TestDriverPassesOn(t *testing.T) {
 	}
 }
 
-// TestDriverFailsClosed shows that what can't be encrypted doesn't reach the
-// database.
+// TestDriverFailsClosed checks that a secret that can't be encrypted doesn't
+// reach the database.
 func TestDriverFailsClosed(t *testing.T) {
 	useDefault(t)
 	arg := pending(t, narrow, narrowColumn, "text")
@@ -214,7 +214,7 @@ func TestDriverFailsClosed(t *testing.T) {
 		"without its digest": {ring(t, keyA), stamp.At(secret, chestPIN, nil), blindindex.ErrBlindIndex},
 		"digest alone":       {ring(t, keyA), stamp.DigestOf(secret, chestPIN, nil), blindindex.ErrBlindIndex},
 		"digest of no index": {ring(t, keyA), stamp.DigestOf(secret, wideColumn, nil), blindindex.ErrBlindIndex},
-		"nobody's":           {ring(t, keyA), stamp.At(secret, heldSecret, nil), seal.ErrNoTenant},
+		"no tenant":          {ring(t, keyA), stamp.At(secret, heldSecret, nil), seal.ErrNoTenant},
 	} {
 		rec := new(recorder)
 		for place, on := range within(t, newDriver(t, rec, driver.Config{Keyring: test.ring})) {
@@ -278,7 +278,7 @@ func TestDialects(t *testing.T) {
 	}
 }
 
-// More arguments than the database takes never reach it.
+// A statement with more arguments than the database accepts never reaches it.
 func TestTooManyArgs(t *testing.T) {
 	t.Parallel()
 	pg, lite := new(recorder), new(sqlite)
@@ -305,8 +305,8 @@ func TestTooManyArgs(t *testing.T) {
 	}
 }
 
-// Columns that aren't encrypted, or have no tenant to bind them to, are the
-// program's mistake.
+// New refuses states of a column that isn't encrypted, or has no tenant but
+// needs one.
 func TestConfigOfNoColumn(t *testing.T) {
 	t.Parallel()
 	none := []column.Column{{Table: "vault", Name: "width"}}
@@ -341,8 +341,8 @@ func TestConfigOfNoColumn(t *testing.T) {
 	)})
 }
 
-// Secrets in arguments that hold more than one, or hide it. Database drivers
-// would send the redaction marker, or fail with an error of their own.
+// Secrets may be hidden in an argument, in a list for instance. Database
+// drivers would send the redaction marker, or fail with an unclear error.
 func TestHiddenSecrets(t *testing.T) {
 	t.Parallel()
 	secret := fieldcrypt.New("secret")
@@ -409,8 +409,8 @@ func TestHiddenSecrets(t *testing.T) {
 	}
 }
 
-// The text that secrets print as is what becomes of one that was printed or
-// marshalled on the way to a statement, as ent's sqljson does.
+// A secret that is printed or marshaled on its way to a statement, as by ent's
+// sqljson, becomes the redaction marker.
 func TestMarkers(t *testing.T) {
 	t.Parallel()
 	rec := new(recorder)
@@ -434,7 +434,7 @@ func TestMarkers(t *testing.T) {
 	if len(rec.calls) > 0 {
 		t.Errorf("a marker reached the database by %v", rec.calls)
 	}
-	// Other texts that are like it are none.
+	// Similar texts aren't markers.
 	for _, arg := range []any{
 		"REDACTED", "[REDACTED] by hand", "", nil, 7, []byte(nil), []byte("[REDACTED] by hand"), json.RawMessage(`{"a":"[REDACTED] by hand"}`),
 	} {
@@ -444,8 +444,8 @@ func TestMarkers(t *testing.T) {
 	}
 }
 
-// TestManyRows is about time: a bulk insert of ent's has tens of thousands of
-// arguments.
+// TestManyRows takes long if sealing is slow: ent's bulk insert has tens of
+// thousands of arguments.
 func TestManyRows(t *testing.T) {
 	t.Parallel()
 	const rows, columns = 2000, 9
@@ -468,7 +468,7 @@ func TestManyRows(t *testing.T) {
 	}
 }
 
-// A lookup's argument becomes the digests under all keys of the client.
+// A lookup's argument becomes the digests under all of the client's keys.
 func TestLookup(t *testing.T) {
 	t.Parallel()
 	pg, lite := new(recorder), new(sqlite)

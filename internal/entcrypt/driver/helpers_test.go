@@ -28,7 +28,7 @@ import (
 )
 
 const (
-	keyA = "cw_0x689RpI-jtRR7oE8h_eQsKImvJapLeSbXpwF4e4=" // of the specification's vectors
+	keyA = "cw_0x689RpI-jtRR7oE8h_eQsKImvJapLeSbXpwF4e4=" // from the Fernet spec's vectors
 	keyB = "3vYpT7mQx0bL2nKcR9sWfZ1gHjUe5aDq8iOy4MtXk6E="
 	keyC = "Q0kq9xF2uZ7bW1nTy5cV8mRj3pLs6hGd4aKe0iXoUwA="
 )
@@ -53,11 +53,11 @@ func encrypt(tb testing.TB, r *keyring.Ring, plaintext string) string {
 	return token
 }
 
-// useDefault leaves the process's keyring without keys. Tests that call it
+// useDefault removes all keys from the process's keyring. Tests that call it
 // can't be parallel.
 func useDefault(tb testing.TB) {
 	tb.Helper()
-	tb.Setenv(keysource.EnvKey, keyA) // for the first test that asks
+	tb.Setenv(keysource.EnvKey, keyA) // for the first test that uses it
 	tb.Setenv(keysource.EnvPreviousKeys, "")
 	r, err := keysource.Default()
 	if err != nil {
@@ -67,7 +67,7 @@ func useDefault(tb testing.TB) {
 	tb.Cleanup(func() { *r = keyring.Ring{} })
 }
 
-// columns registers the columns of the tests, as generated code does.
+// The tests' columns, registered as generated code does it.
 var (
 	wideColumn   = column.Column{Entity: "Vault", Table: "vault", Name: "wide", Size: 500}
 	narrowColumn = column.Column{Entity: "Vault", Table: "vault", Name: "narrow", Size: 100} // 15 bytes
@@ -114,8 +114,8 @@ func register(c *column.Column, digest any) column.Field {
 	return f
 }
 
-// registerValue registers a column of the table ledger, which has a primary key
-// of another name.
+// registerValue registers a column of the table ledger, with a primary key that
+// isn't named id.
 func registerValue[T any](name string, size int) column.ValueField[T] {
 	f := column.NewValueField[T](name, size)
 	column.Register(column.Binding{
@@ -128,12 +128,12 @@ func registerValue[T any](name string, size int) column.ValueField[T] {
 	return f
 }
 
-// binding gives columns a state of context binding.
+// binding sets columns' state of context binding.
 func binding(s states.State, columns ...column.Column) states.Table {
 	return states.New(states.Binding, s, columns...)
 }
 
-// tenantKeys gives every column with a tenant a state of tenants' keys.
+// tenantKeys sets the state of tenants' keys for every column with a tenant.
 func tenantKeys(s states.State) states.Table {
 	return states.New(states.TenantKeys, s, rentedKey, rentedPIN, heldSecret)
 }
@@ -149,7 +149,7 @@ func scanned(tb testing.TB, value string) fieldcrypt.Secret {
 }
 
 // stamped returns the arguments for a new row's secret and its blind index, as
-// generated code gives them to ent.
+// generated code passes them to ent.
 func stamped(tb testing.TB, table, name string, value, tenant any) (arg, digest any) {
 	tb.Helper()
 	spec := sqlgraph.NewCreateSpec(table, sqlgraph.NewFieldSpec("id", field.TypeInt))
@@ -172,7 +172,7 @@ func stamped(tb testing.TB, table, name string, value, tenant any) (arg, digest 
 	return arg, digest
 }
 
-// pending is stamped for a plaintext of a column without a tenant.
+// pending is like stamped, for a plaintext and a column without a tenant.
 func pending(tb testing.TB, of field.TypeValueScanner[fieldcrypt.Secret], c column.Column, plaintext string) any {
 	tb.Helper()
 	value, err := of.Value(fieldcrypt.New(plaintext))
@@ -202,14 +202,14 @@ func bound(tb testing.TB, r *keyring.Ring, c column.Column, tenant string) *keyr
 	return b
 }
 
-// recorder is a driver and a transaction that keep what they are given, and
-// answer with rows.
+// recorder is a driver and a transaction. It records calls and arguments, and
+// returns rows.
 type recorder struct {
 	calls   []string
 	args    []any
 	result  *fakeRows
 	err     error
-	changed int64 // rows that a statement changes
+	changed int64 // number of rows that a statement changes
 
 	executed []any // the arguments of the last Exec
 }
@@ -264,10 +264,10 @@ func (r *recorder) Rollback() error { return r.record("Rollback", nil) }
 func (r *recorder) Close() error    { return r.record("Close", nil) }
 func (r *recorder) Dialect() string { return dialect.Postgres }
 
-// bare hides all but the methods of the interface.
+// bare hides methods that aren't in the interface.
 type bare struct{ dialect.Driver }
 
-// fakeRows is a result. Its values are scanned the way database/sql does it.
+// fakeRows is a result. It scans values as database/sql does.
 type fakeRows struct {
 	columns []string
 	rows    [][]any
@@ -307,7 +307,7 @@ func (f *fakeRows) Scan(dest ...any) error {
 	return nil
 }
 
-// door is one of the ways by which a statement enters a driver.
+// door is a method that runs a statement on a driver.
 type door struct {
 	name string
 	call func(drv any, query string, args []any) error
@@ -339,8 +339,7 @@ func doors(ctx context.Context) []door {
 	}
 }
 
-// within returns what statements can be run on: the driver and its
-// transactions.
+// within returns the driver and its transactions, to run statements on.
 func within(t *testing.T, drv dialect.Driver) map[string]any {
 	t.Helper()
 	tx, err := drv.Tx(t.Context())
@@ -367,8 +366,8 @@ func insertOf(n int) string {
 	return `INSERT INTO "vault" VALUES (` + strings.Join(values, ", ") + ")"
 }
 
-// query runs a query, of a query builder for an entity if one is given, and
-// returns its rows.
+// query runs a query and returns its rows. If entity isn't "", the query is
+// from the entity's query builder.
 func query(tb testing.TB, result *fakeRows, cfg driver.Config, entity string) *entsql.Rows {
 	tb.Helper()
 	ctx := tb.Context()

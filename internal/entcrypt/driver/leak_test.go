@@ -40,8 +40,8 @@ import (
 
 const canary = "PKCANARY7Qz4Wv9Tm2Xr5Lb8Nd3Hs6Jf1Gp0Ky"
 
-// traces returns what gives a text away in output: parts of 9 bytes of it, in
-// the forms that printers have for bytes. Everything is in lower case.
+// traces returns the substrings that give a text away in output: its parts of 9
+// bytes, in every form that printers use for bytes. All are in lower case.
 func traces(text string) []string {
 	var all []string
 	for i := 0; i+9 <= len(text) && i <= 18; i += 9 {
@@ -63,7 +63,7 @@ func traces(text string) []string {
 	return all
 }
 
-// leaks returns the first trace that output has.
+// leaks returns the first trace in output.
 func leaks(output string, all []string) (trace string, found bool) {
 	// Printers of bytes differ in their white space.
 	output = strings.ToLower(strings.Join(strings.Fields(output), " "))
@@ -75,14 +75,13 @@ func leaks(output string, all []string) (trace string, found bool) {
 	return "", false
 }
 
-// printer is a way for a value to get into a log or a message.
+// printer prints a value as logs and messages may.
 type printer struct {
 	name  string
 	print func(v any) string
 }
 
-// printers returns all printers. What they refuse to print is their error,
-// which counts as output.
+// printers returns all printers. If one fails, its error counts as output.
 func printers() []printer {
 	all := []printer{
 		{"fmt.Sprint", func(v any) string { return fmt.Sprint(v) }},
@@ -158,7 +157,7 @@ func logged(v any, handler func(io.Writer) slog.Handler) string {
 	return b.String()
 }
 
-// nested returns a value in all the places in which programs keep one.
+// nested returns a value inside every kind of container.
 func nested[T any](v T) map[string]any {
 	type exported struct{ Field T }
 	type unexported struct{ field T }
@@ -185,7 +184,7 @@ func nested[T any](v T) map[string]any {
 	}
 }
 
-// subject is a value that holds something secret, in all its places.
+// subject is a value that holds something secret, in every container.
 type subject struct {
 	name   string
 	places map[string]any
@@ -202,7 +201,7 @@ func TestNothingLeaks(t *testing.T) {
 		t.Fatal(err)
 	}
 	var secrets []string
-	// Not the token's first 9 characters, which all have in common.
+	// Without the token's first 9 characters, which all tokens have in common.
 	for _, text := range []string{canary, keyText, string(rawKey), string(rawKey[16:]), token[20:], foreign[20:]} {
 		secrets = append(secrets, traces(text)...)
 	}
@@ -302,7 +301,7 @@ func storedValue(t *testing.T, token string) (v fieldcrypt.Value[string]) {
 	return v
 }
 
-// leakErrors returns the errors of everything that is given something secret.
+// leakErrors returns the errors of every function that takes something secret.
 func leakErrors(t *testing.T, unreadable fieldcrypt.Secret, keyText string) map[string]error {
 	t.Helper()
 	errs := make(map[string]error)
@@ -325,7 +324,7 @@ func leakErrors(t *testing.T, unreadable fieldcrypt.Secret, keyText string) map[
 		"no secret": stamp.At(canary, wideColumn, nil),
 		"no digest": stamp.At(fieldcrypt.New(canary), chestPIN, nil),
 		"digest":    stamp.DigestOf(fieldcrypt.New(canary), chestPIN, nil),
-		"nobody's":  stamp.At(fieldcrypt.New(canary), heldSecret, nil),
+		"no tenant": stamp.At(fieldcrypt.New(canary), heldSecret, nil),
 		"stored":    stamp.At(unreadable, wideColumn, nil),
 	} {
 		errs["error of Exec, "+name] = drv.Exec(t.Context(), insert, []any{arg}, nil)
@@ -333,20 +332,20 @@ func leakErrors(t *testing.T, unreadable fieldcrypt.Secret, keyText string) map[
 	}
 	for name, err := range errs {
 		if err == nil {
-			t.Errorf("%s: there is none", name)
+			t.Errorf("%s: there is no error", name)
 		}
 	}
 	return errs
 }
 
-// TestLeaksAreFound proves the detector: the same printers on the same places,
-// with types that redact nothing.
+// TestLeaksAreFound tests the detector, with the same printers and containers
+// and types that don't redact.
 func TestLeaksAreFound(t *testing.T) {
 	t.Parallel()
 	type open struct{ Text string }
 	type closed struct{ text string }
 	secrets := traces(canary)
-	// Printers that see exported fields only.
+	// Printers that see only exported fields.
 	skips := map[string]bool{"JSON": true, "slog JSON": true, "XML": true, "YAML": true, "gob": true}
 	for _, p := range printers() {
 		if !find(p, canary, secrets) {
@@ -374,7 +373,7 @@ func TestLeaksAreFound(t *testing.T) {
 		}
 	}
 	if trace, found := leaks("[REDACTED] PK CANARY", secrets); found {
-		t.Errorf("found %q where nothing is", trace)
+		t.Errorf("found %q in harmless output", trace)
 	}
 }
 
@@ -383,7 +382,8 @@ func find(p printer, v any, secrets []string) bool {
 	return found
 }
 
-// TestRedaction fails if a type prints as something else, even if harmless.
+// TestRedaction fails if a type doesn't print as the marker, even if the output
+// is harmless.
 func TestRedaction(t *testing.T) {
 	t.Parallel()
 	arg, err := wide.Value(fieldcrypt.New(canary))
@@ -421,7 +421,7 @@ func TestRedaction(t *testing.T) {
 	}
 }
 
-// TestCrash is run by TestPanicLeaksNothing in a process of its own.
+// TestCrash runs in a child process of TestPanicLeaksNothing.
 func TestCrash(t *testing.T) {
 	what := os.Getenv("FIELDCRYPT_TEST_CRASH")
 	if what == "" {
@@ -445,8 +445,7 @@ func TestCrash(t *testing.T) {
 	}
 }
 
-// TestPanicLeaksNothing reads what the runtime prints of a panic that nothing
-// recovers.
+// TestPanicLeaksNothing reads the runtime's output for an unrecovered panic.
 func TestPanicLeaksNothing(t *testing.T) {
 	t.Parallel()
 	secrets := append(traces(canary), traces(keyA)...)

@@ -20,15 +20,15 @@ import (
 	"github.com/credent-go/credent/internal/states"
 )
 
-// early is how old the database's states are when one statement reads them
-// again, while others go on with the old ones until [states.Lifetime].
+// early is the age of the database's states at which one statement reads them
+// again. Others go on with the old ones until [states.Lifetime].
 const early = states.Lifetime / 2
 
-// live is a client's policy. It follows the states in the database.
+// live is a client's policy, which follows the states in the database.
 type live struct {
 	base    seal.Policy
 	tenants *tenantkey.Cache
-	given   states.Table // by the client's own configuration
+	given   states.Table // in the client's configuration
 	follows bool
 	refuse  func(context.Context) error // or nil
 	trail   record.Trail                // or nil
@@ -36,15 +36,14 @@ type live struct {
 	now     atomic.Pointer[dated]
 }
 
-// dated is a policy, and when what it is made of was read.
+// dated is a policy, with the stored states and the time they were read.
 type dated struct {
 	policy *seal.Policy
 	stored []states.Stored
-	at     time.Time // zero if nothing was read yet
+	at     time.Time // zero before the first read
 }
 
-// newLive returns a policy that reads forgotten keys of tenants again from
-// pool.
+// newLive returns a policy that reads forgotten tenants' keys again from pool.
 func newLive(pool dialect.ExecQuerier, cfg Config, follows bool) (*live, error) {
 	l := &live{
 		given: cfg.States, follows: follows, refuse: cfg.Refuse, trail: cfg.Trail,
@@ -73,7 +72,7 @@ func newLive(pool dialect.ExecQuerier, cfg Config, follows bool) (*live, error) 
 }
 
 // recorder implements policies. If the database requires a trail and the client
-// has none, nothing is written or revealed.
+// has none, its trail refuses everything.
 func (l *live) recorder(p *seal.Policy) record.Trail {
 	if l.trail == nil && p.Record != nil {
 		return record.Refusing{}
@@ -81,8 +80,8 @@ func (l *live) recorder(p *seal.Policy) record.Trail {
 	return l.trail
 }
 
-// with returns the policy of the configuration and the database's states, which
-// come first.
+// with returns the policy from the configuration and the database's states. The
+// database's states come first.
 func (l *live) with(stored states.Table) (*seal.Policy, error) {
 	p := l.base
 	p.States = slices.Concat(l.given, stored)
@@ -98,7 +97,7 @@ func (l *live) with(stored states.Table) (*seal.Policy, error) {
 			p.Tenants = l.tenants
 		}
 	}
-	for i := range p.States { // of columns that aren't the client's
+	for i := range p.States { // including columns that aren't the client's
 		if p.States.Of(&p.States[i].Column).TenantKeys >= states.Accept {
 			p.Tenants = l.tenants
 		}
@@ -106,9 +105,9 @@ func (l *live) with(stored states.Table) (*seal.Policy, error) {
 	return &p, nil
 }
 
-// policy returns the policy of a statement. If the database's states are too
-// old it reads them again, over the statement's own connection: no other is
-// waited for.
+// policy returns the policy of a statement. If the states are too old, it reads
+// them again over the statement's own connection, so that it never waits for
+// another one.
 func (l *live) policy(ctx context.Context, on statement.Conn) (*seal.Policy, error) {
 	if l.refuse != nil {
 		if err := l.refuse(ctx); err != nil {
@@ -127,12 +126,11 @@ func (l *live) policy(ctx context.Context, on statement.Conn) (*seal.Policy, err
 		if policy, err := l.read(ctx, on); err == nil {
 			return policy, nil
 		}
-		return now.policy, nil // its time isn't up
+		return now.policy, nil // it is still valid
 	}
 	return l.read(ctx, on)
 }
 
-// read reads the database's states.
 func (l *live) read(ctx context.Context, on statement.Conn) (policy *seal.Policy, err error) {
 	if tx, ok := on.Next.(*shared.Tx); ok {
 		err = tx.Alone(func(next dialect.ExecQuerier) error {
@@ -143,7 +141,7 @@ func (l *live) read(ctx context.Context, on statement.Conn) (policy *seal.Policy
 		return policy, err
 	}
 	now := l.now.Load()
-	if !now.at.IsZero() && time.Since(now.at) < early { // another goroutine was first
+	if !now.at.IsZero() && time.Since(now.at) < early { // another goroutine has read them
 		return now.policy, nil
 	}
 	fresh := &dated{policy: now.policy, at: time.Now()}
@@ -167,7 +165,7 @@ func (l *live) read(ctx context.Context, on statement.Conn) (policy *seal.Policy
 			}
 		}
 	}
-	if on.Tx == nil || !on.Tx.Snapshot { // or it may be older than it seems
+	if on.Tx == nil || !on.Tx.Snapshot { // a snapshot may be older than it seems
 		l.now.Store(fresh)
 	}
 	return fresh.policy, nil

@@ -27,7 +27,7 @@ var liveColumn = column.Column{Client: "live", Entity: "Live", Table: "live", Na
 
 func init() { column.Register(column.Binding{Column: liveColumn}) } //nolint:gochecknoinits // as generated code does
 
-// counter counts the statements of a driver.
+// counter counts a driver's queries.
 type counter struct {
 	dialect.Driver
 	n int
@@ -38,9 +38,8 @@ func (c *counter) Query(ctx context.Context, query string, args, v any) error {
 	return c.Driver.Query(ctx, query, args, v)
 }
 
-// A client follows the database's states: it reads them with its first
-// statement, then at most twice a minute, and never uses older ones than a
-// minute.
+// A client reads the database's states with its first statement, then at most
+// twice a minute, and never uses states older than a minute.
 func TestLive(t *testing.T) {
 	t.Parallel()
 	db, err := sql.Open("sqlite", "file:"+filepath.Join(t.TempDir(), "live.db"))
@@ -94,13 +93,13 @@ func TestLive(t *testing.T) {
 	want("half its time", binding(2), states.Write)
 	run(`UPDATE credent_states SET state = 'require'`)
 	age(early)
-	l.busy.Lock() // another statement reads them
+	l.busy.Lock() // another statement is reading them
 	want("while another reads", binding(0), states.Write)
 	age(states.Lifetime)
 	want("its time is up", binding(2), states.Require)
 	l.busy.Unlock()
 
-	// An error counts as soon as its time is up.
+	// Once the states are too old, an error counts.
 	run(`UPDATE credent_states SET state = 'sometimes'`)
 	age(early)
 	want("an error", binding(2), states.Require)
@@ -114,8 +113,8 @@ func TestLive(t *testing.T) {
 	}
 }
 
-// A client that read the states long ago doesn't make a row that the database
-// requires a trail of by now.
+// A client that read the states long ago doesn't create a row if the database
+// has required a trail since.
 func TestIdleWithoutTrail(t *testing.T) {
 	t.Parallel()
 	db, err := sql.Open("sqlite", "file:"+filepath.Join(t.TempDir(), "idle.db"))
@@ -156,7 +155,7 @@ func TestIdleWithoutTrail(t *testing.T) {
 	}
 }
 
-// told is a trail that keeps what it is told.
+// told is a trail that keeps its entries.
 type told struct {
 	record.Refusing
 	rows []record.Row
@@ -167,8 +166,8 @@ func (r *told) Write(_ context.Context, _ dialect.ExecQuerier, rows []record.Row
 	return func(bool) {}, nil
 }
 
-// A row without a field has its entry by a foreign key of its own, and so has
-// the other row that a symmetric edge is stored in.
+// A row without a field that can carry its entry uses its foreign key, and so
+// does the other row of a symmetric edge.
 func TestTrailOfRowsOfEdges(t *testing.T) {
 	t.Parallel()
 	db, err := sql.Open("sqlite", "file:"+filepath.Join(t.TempDir(), "edges.db"))
@@ -232,6 +231,6 @@ func TestTrailOfRowsOfEdges(t *testing.T) {
 	if err := db.QueryRowContext(t.Context(), `SELECT sum(parent), (SELECT count(*) FROM live AS a JOIN live AS b
 		ON a.live_next = b.id AND b.live_next = a.id) FROM live`).Scan(&parents, &pairs); err != nil || parents != 4 ||
 		pairs != 2 {
-		t.Errorf("the rows' parents are %d, %d are paired, %v", parents, pairs, err)
+		t.Errorf("%d rows have a parent, %d are paired, %v", parents, pairs, err)
 	}
 }

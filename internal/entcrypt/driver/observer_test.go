@@ -9,8 +9,8 @@ import (
 	"github.com/credent-go/credent/internal/observe"
 )
 
-// TestUndecodableIsAFailedOpening tells the observer once of a value that opens
-// and doesn't decode as its type, as of a failure.
+// TestUndecodableIsAFailedOpening checks that a value that opens but doesn't
+// decode is reported to the observer once, as a failure.
 func TestUndecodableIsAFailedOpening(t *testing.T) {
 	t.Parallel()
 	r := ring(t, keyA)
@@ -38,7 +38,7 @@ func TestUndecodableIsAFailedOpening(t *testing.T) {
 		_, err := value.Reveal()
 		if !errors.Is(err, test.want) || len(events) != 1 || !errors.Is(events[0].Err, test.want) ||
 			(err == nil) != (events[0].Err == nil) {
-			t.Errorf("%s: Reveal is %v, told of %+v", name, err, events)
+			t.Errorf("%s: Reveal returns %v, the events are %+v", name, err, events)
 		}
 	}
 }

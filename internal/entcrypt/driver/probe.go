@@ -10,10 +10,10 @@ import (
 	"github.com/credent-go/credent/internal/entcrypt/record"
 )
 
-var errAsked = errors.New("credent: the driver was asked, and ran no query")
+var errAsked = errors.New("credent: the driver answered a hint, and ran no query")
 
-// answer fills in the context's Client. It reads the database's states, if that
-// is due.
+// answer fills in the context's Client, if there is one. It reads the
+// database's states if they are due.
 func (c conn) answer(ctx context.Context) (bool, error) {
 	asked := hint.Asked(ctx)
 	if asked == nil {

@@ -25,7 +25,7 @@ import (
 )
 
 // openDB returns a database with the given tables and one connection, so that
-// whoever waits for another one waits for ever.
+// waiting for another connection blocks forever.
 func openDB(t *testing.T, statements ...string) (*sql.DB, dialect.Driver) {
 	t.Helper()
 	db, err := sql.Open("sqlite", ":memory:")
@@ -42,7 +42,7 @@ func openDB(t *testing.T, statements ...string) (*sql.DB, dialect.Driver) {
 	return db, entsql.OpenDB(dialect.SQLite, db)
 }
 
-// stored returns what a query returns: one text a row, with its columns.
+// stored runs a query and returns one text per row, with its columns.
 func stored(t *testing.T, db *sql.DB, query string, args ...any) (all []string) {
 	t.Helper()
 	rows, err := db.QueryContext(t.Context(), query, args...)
@@ -77,8 +77,8 @@ var vaultTables = []string{
 	"CREATE TABLE rented (id INTEGER PRIMARY KEY, key TEXT, pin TEXT, user_id TEXT)",
 }
 
-// Raw SQL that stores a secret in more rows than secrets are given is undone:
-// its own transaction, or what it did in the caller's.
+// Raw SQL that stores secrets in more rows than it has secrets is rolled back:
+// its own transaction, or the caller's to a savepoint.
 func TestRawIsCounted(t *testing.T) {
 	t.Parallel()
 	r := ring(t, keyA)
@@ -87,7 +87,7 @@ func TestRawIsCounted(t *testing.T) {
 		query string
 		args  []any
 		want  error
-		rows  int // that have a token afterwards
+		rows  int // rows with a token afterwards
 	}{
 		"one row":           {"UPDATE vault SET wide = ? WHERE id = ?", []any{s(), 1}, nil, 1},
 		"no row":            {"UPDATE vault SET wide = ? WHERE id = ?", []any{s(), 9}, nil, 0},
@@ -174,7 +174,7 @@ func TestRawIsCounted(t *testing.T) {
 				if tx != nil {
 					// The caller's transaction goes on.
 					if err := tx.Exec(t.Context(), "UPDATE vault SET narrow = ?", []any{"after"}, nil); err != nil {
-						t.Errorf("%s: then: %v", name, err)
+						t.Errorf("%s: the next statement: %v", name, err)
 					}
 					if err := tx.Commit(); err != nil {
 						t.Errorf("%s: commit: %v", name, err)
@@ -201,7 +201,7 @@ func TestRawIsCounted(t *testing.T) {
 // errAny stands for an error of any kind in tables.
 var errAny = errors.New("any error")
 
-// A query that changes rows and returns none is undone: nobody can count them.
+// A query that changes rows and returns none is undone, as nobody counts them.
 func TestRawWithoutResult(t *testing.T) {
 	t.Parallel()
 	db, next := openDB(t, vaultTables...)
@@ -235,7 +235,7 @@ func TestRawWithoutResult(t *testing.T) {
 	}
 }
 
-// A statement's rows come through, whatever follows it.
+// A statement's rows are returned unchanged if work follows it.
 func TestRawRows(t *testing.T) {
 	t.Parallel()
 	r := ring(t, keyA)
@@ -264,7 +264,7 @@ func TestRawRows(t *testing.T) {
 		t.Errorf("got %d, %v, %v, %x, %v", id, note, f, raw, err)
 	}
 	if rows.Next() {
-		t.Error("there is another row")
+		t.Error("there is a second row")
 	}
 	if err := errors.Join(rows.Err(), rows.Close()); err != nil { //nolint:sqlclosecheck // its error counts
 		t.Error(err)
@@ -296,8 +296,8 @@ func TestRawRows(t *testing.T) {
 	}
 }
 
-// Rows that are closed before the end are counted and committed all the same,
-// and leave no goroutine and no connection behind.
+// Rows that are closed early are still counted and committed, and leak no
+// goroutine or connection.
 func TestRawRowsClosedEarly(t *testing.T) { //nolint:paralleltest // it counts goroutines
 	r := ring(t, keyA)
 	db, next := openDB(t, vaultTables...)
@@ -346,7 +346,7 @@ func TestRawRowsClosedEarly(t *testing.T) { //nolint:paralleltest // it counts g
 	t.Errorf("%d goroutines, before %d", runtime.NumGoroutine(), before)
 }
 
-// A context that ends while the rows are read ends the transaction.
+// A context that ends while rows are read rolls the transaction back.
 func TestRawRowsOfAnEndedContext(t *testing.T) {
 	t.Parallel()
 	db, next := openDB(t, vaultTables...)
@@ -368,8 +368,8 @@ func TestRawRowsOfAnEndedContext(t *testing.T) {
 	}
 }
 
-// A raw secret of an indexed column comes with its digest, and a digest with
-// its secret.
+// Raw SQL must store a digest with the secret of an indexed column, and a
+// secret with a digest.
 func TestRawDigests(t *testing.T) {
 	t.Parallel()
 	r := ring(t, keyA)
@@ -455,7 +455,7 @@ func TestRawDigests(t *testing.T) {
 	}
 }
 
-// A raw secret of a scoped column is sealed for the tenant that is given, and
+// Raw SQL's secret for a scoped column is sealed for the given tenant, and
 // refused without one.
 func TestRawTenants(t *testing.T) {
 	t.Parallel()
@@ -469,21 +469,21 @@ func TestRawTenants(t *testing.T) {
 		of     *keyring.Ring
 	}{
 		"bound by the schema":  {heldSecret, "b", driver.Config{}, nil, bound(t, r, heldSecret, "b")},
-		"of nobody":            {heldSecret, nil, driver.Config{}, seal.ErrNoTenant, nil},
+		"no tenant":            {heldSecret, nil, driver.Config{}, seal.ErrNoTenant, nil},
 		"not bound":            {rentedKey, "b", driver.Config{}, nil, r},
-		"not bound, of nobody": {rentedKey, nil, driver.Config{}, nil, r},
+		"not bound, no tenant": {rentedKey, nil, driver.Config{}, nil, r},
 		"bound by the client": {
 			rentedKey, "b",
 			driver.Config{States: binding(states.Require, rentedKey)},
 			nil,
 			bound(t, r, rentedKey, "b"),
 		},
-		"bound by it, of nobody": {
+		"bound by it, no tenant": {
 			rentedKey, nil,
 			driver.Config{States: binding(states.Require, rentedKey)},
 			seal.ErrNoTenant, nil,
 		},
-		"in a schema of run time": {
+		"in a schema chosen at run time": {
 			rentedKey.InSchema("main"), "b",
 			driver.Config{States: binding(states.Require, rentedKey)},
 			nil, bound(t, r, rentedKey, "b"),
@@ -506,8 +506,8 @@ func TestRawTenants(t *testing.T) {
 	}
 }
 
-// A schema is part of the name of the column in errors, and of the statements
-// that the driver adds, except on SQLite, where ent leaves it out.
+// The column's name has its schema in errors and in statements that the driver
+// adds, except on SQLite, where ent omits it.
 func TestInSchema(t *testing.T) {
 	t.Parallel()
 	err := newDriver(t, new(recorder), driver.Config{Keyring: ring(t, keyA)}).Exec(t.Context(), insert,
@@ -529,7 +529,7 @@ func TestInSchema(t *testing.T) {
 	}
 }
 
-// schemaRecorder keeps the statements too.
+// schemaRecorder also records statements.
 type schemaRecorder struct {
 	recorder
 	queries []string

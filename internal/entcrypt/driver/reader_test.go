@@ -14,8 +14,8 @@ import (
 	"github.com/credent-go/credent/internal/principal"
 )
 
-// An observer is told of a value that opens and doesn't decode as its type as
-// of a failure, since that is what Reveal returns; and once.
+// A value that opens but doesn't decode is reported to OnReveal once, as a
+// failure, since Reveal fails.
 func TestObserverIsToldOfUndecodable(t *testing.T) {
 	t.Parallel()
 	r := ring(t, keyA)
@@ -40,12 +40,12 @@ func TestObserverIsToldOfUndecodable(t *testing.T) {
 		_, err := value.Reveal()
 		if !errors.Is(err, test.want) || len(events) != 1 || !errors.Is(events[0].Err, test.want) ||
 			(err == nil) != (events[0].Err == nil) {
-			t.Errorf("%s: Reveal is %v, told of %+v", name, err, events)
+			t.Errorf("%s: Reveal returns %v, the events are %+v", name, err, events)
 		}
 	}
 }
 
-// Without an observer secrets don't hold the context of their query.
+// Without OnReveal, secrets don't hold their query's context.
 func TestContextIsHeldForObserversOnly(t *testing.T) {
 	t.Parallel()
 	for name, cfg := range map[string]driver.Config{
@@ -84,7 +84,7 @@ func TestContextIsHeldForObserversOnly(t *testing.T) {
 		select {
 		case <-released:
 		default:
-			t.Errorf("%s: a secret holds the context of its query", name)
+			t.Errorf("%s: a secret holds its query's context", name)
 		}
 		runtime.KeepAlive(secret)
 	}

@@ -20,8 +20,8 @@ import (
 	"github.com/credent-go/credent/internal/states"
 )
 
-// TestDriverWrapsRows matters because ent's schema inspection wants the bare
-// rows.
+// TestDriverWrapsRows checks which results are wrapped: ent's schema inspection
+// needs bare rows.
 func TestDriverWrapsRows(t *testing.T) {
 	t.Parallel()
 	for _, test := range []struct {
@@ -30,7 +30,7 @@ func TestDriverWrapsRows(t *testing.T) {
 		want    bool
 	}{
 		{"Vault", []string{"id", "wide"}, true},
-		{"Other", []string{"count"}, true}, // a builder may scan into secrets by another name
+		{"Other", []string{"count"}, true}, // a builder may scan secrets under another name
 		{"", []string{"id", "wide"}, true},
 		{"", []string{"serial", "hook"}, true},
 		{"", []string{"id", "hook"}, false},
@@ -65,7 +65,7 @@ func TestDriverReads(t *testing.T) {
 		secrets []fieldcrypt.Secret
 	)
 	for i := 0; rows.Next(); i++ {
-		target := wide.ScanValue() // what ent does
+		target := wide.ScanValue() // as ent does
 		var b fieldcrypt.Secret
 		var c *fieldcrypt.Secret
 		if err := rows.Scan(&id, target, &b, &c); err != nil {
@@ -105,7 +105,7 @@ func TestDriverReads(t *testing.T) {
 	}
 }
 
-// TestDriverRowNames has primary keys of other types than ours.
+// TestDriverRowNames reads rows with primary keys of various types.
 func TestDriverRowNames(t *testing.T) {
 	t.Parallel()
 	type name string
@@ -176,9 +176,9 @@ func TestDriverStrict(t *testing.T) {
 	}
 }
 
-// TestDriverReadsIntoTypesOfTheCaller has the targets of a Select with Scan.
-// Each secret reveals with the client's keyring, and is known by its column's
-// name where the result has it.
+// TestDriverReadsIntoTypesOfTheCaller scans into targets of a Select with Scan.
+// Each secret reveals with the client's keyring, and its error names the column
+// if the result has the column's name.
 func TestDriverReadsIntoTypesOfTheCaller(t *testing.T) {
 	useDefault(t)
 	columns := []column.Column{wideColumn, narrowColumn, safeColumn, rentedKey}
@@ -207,12 +207,12 @@ func TestDriverReadsIntoTypesOfTheCaller(t *testing.T) {
 	} {
 		for _, test := range []struct{ entity, column, want string }{
 			{"Vault", "wide", "vault.wide"},
-			{"Vault", "key", "rented.key"}, // the only column of that name
+			{"Vault", "key", "rented.key"}, // the only column with that name
 			{"Vault", "alias", ""},
 			{"Vault", "id", ""},
 			{"Safe", "narrow", "safe.narrow"},
 			{"Vault", "narrow", "vault.narrow"},
-			{"Other", "narrow", ""}, // in which table?
+			{"Other", "narrow", ""}, // two tables have it
 			{"Other", "wide", "vault.wide"},
 		} {
 			r := ring(t, keyA)
@@ -251,15 +251,15 @@ func TestDriverReadsIntoTypesOfTheCaller(t *testing.T) {
 	}
 }
 
-// TestRowsOfSeveralTenants has that what secrets of a result have in common is
-// not taken from another tenant's row: all are revealed after the last row is
-// read, from targets of their own and from one that takes all.
+// TestRowsOfSeveralTenants checks that a secret isn't opened with another
+// tenant's keys. It reveals all secrets after the last row is read, from
+// separate targets and from a shared one.
 func TestRowsOfSeveralTenants(t *testing.T) {
 	t.Parallel()
 	r := ring(t, keyA)
 	result := &fakeRows{columns: []string{"id", "key", "user_id"}}
 	for i, tenant := range []string{"b", "b", "c", "b", ""} {
-		var stored any // NULL for nobody
+		var stored any // NULL for no tenant
 		if tenant != "" {
 			stored = tenant
 		}
@@ -270,7 +270,7 @@ func TestRowsOfSeveralTenants(t *testing.T) {
 	for name, target := range map[string]func() field.ValueScanner{
 		"own": rented.ScanValue, "shared": func() field.ValueScanner { return shared },
 	} {
-		for range 2 { // the second result finds the target as the first has left it
+		for range 2 { // the second time, the target holds the first result
 			result.next = 0
 			rows := query(t, result, driver.Config{Keyring: r, States: binding(states.Require, rentedKey)}, "Rented")
 			var secrets []fieldcrypt.Secret
@@ -290,15 +290,15 @@ func TestRowsOfSeveralTenants(t *testing.T) {
 				var at *fieldcrypt.Error
 				if want == "" {
 					if !errors.Is(err, seal.ErrNoTenant) || !errors.As(err, &at) || at.Row != "4" {
-						t.Errorf("%s: a row of nobody: %q, %v", name, got, err)
+						t.Errorf("%s: a row without a tenant: %q, %v", name, got, err)
 					}
 				} else if err != nil || got != want {
 					t.Errorf("%s: row %d: got %q, %v, want %q", name, i, got, err, want)
 				}
 			}
 		}
-		// What is scanned without a client's driver afterwards knows nothing of
-		// it.
+		// A secret scanned later without the client's driver doesn't use its
+		// policy.
 		to := target()
 		if err := to.Scan(result.rows[0][1]); err != nil {
 			t.Fatal(err)
@@ -307,7 +307,7 @@ func TestRowsOfSeveralTenants(t *testing.T) {
 		if err != nil {
 			t.Fatal(err)
 		}
-		// it is bound by the client's option
+		// The client's states bind it.
 		if got, err := secret.OpenedBy(seal.NewOpenerAt(r, rentedKey, "", false)).
 			Reveal(); !errors.Is(err, fernet.ErrUnknownKey) {
 			t.Errorf("%s: without a client: got %q, %v", name, got, err)

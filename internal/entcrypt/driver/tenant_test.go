@@ -23,7 +23,7 @@ var tenantTables = slices.Concat(vaultTables, []string{
 })
 
 // readKeys reads all rows of the table rented, and reveals their keys after the
-// last one.
+// last row.
 func readKeys(t *testing.T, on dialect.ExecQuerier) (texts []string, errs []error, err error) {
 	t.Helper()
 	ctx := ent.NewQueryContext(t.Context(), &ent.QueryContext{Type: "Rented"})
@@ -53,8 +53,8 @@ func readKeys(t *testing.T, on dialect.ExecQuerier) (texts []string, errs []erro
 	return texts, errs, nil
 }
 
-// Tenants' keys are made, read and destroyed over the connection of the
-// statement, in a pool of one.
+// Tenants' keys are made, read and destroyed over the statement's connection,
+// in a pool of one.
 func TestTenantKeys(t *testing.T) {
 	t.Parallel()
 	r := ring(t, keyA)
@@ -135,12 +135,12 @@ func TestTenantKeys(t *testing.T) {
 		}
 		if err := on(cfg).Exec(t.Context(), "INSERT INTO rented (key) VALUES (?)",
 			[]any{stamp.At(fieldcrypt.New("x"), rentedKey, nil)}, nil); !errors.Is(err, seal.ErrNoTenant) {
-			t.Errorf("%+v: of nobody: %v", cfg, err)
+			t.Errorf("%+v: no tenant: %v", cfg, err)
 		}
 	}
 }
 
-// A transaction that is rolled back takes the key that it made with it.
+// Rolling back a transaction removes the key that it made.
 func TestTenantKeyRolledBack(t *testing.T) {
 	t.Parallel()
 	r := ring(t, keyA)

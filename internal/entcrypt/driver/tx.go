@@ -19,24 +19,24 @@ import (
 	"github.com/credent-go/credent/internal/states"
 )
 
-// errNoRow is the error of a statement with a result that would update a row
-// that isn't there.
+// errNoRow is returned by a statement with a result if the row to update
+// doesn't exist.
 var errNoRow = fmt.Errorf("credent: the row to update: %w", sql.ErrNoRows)
 
-// savepoint is where a caller's transaction goes back to if a statement stored
-// more than it should.
+// savepoint is the savepoint that a caller's transaction returns to if a
+// statement affected too many rows.
 const savepoint = "credent_statement"
 
-// statementConn is a connection for one statement, in a transaction of the
-// statement's own if it needs one and is in none.
+// statementConn is a connection for one statement. It has its own transaction
+// if the statement needs one and the caller has none.
 type statementConn struct {
 	conn
 	own    dialect.Tx        // or nil
 	record *record.Statement // or nil
 }
 
-// in returns the connection of a transaction. snapshot says that it may see
-// only what was committed before it began.
+// in returns the connection of a transaction. snapshot says that the
+// transaction may see only data committed before it began.
 func (c conn) in(tx dialect.Tx, snapshot bool) conn {
 	c.Next, c.InTx, c.Tx = &shared.Tx{ExecQuerier: tx}, true, &tenantkey.Tx{Snapshot: snapshot}
 	c.pending = new(pending.Entries)
@@ -44,7 +44,7 @@ func (c conn) in(tx dialect.Tx, snapshot bool) conn {
 }
 
 // prepare seals a statement's arguments, over the connection that runs it, and
-// looks up the rows of a change. The caller ends that with finish or rollback.
+// looks up the rows of a change. The caller must call finish or rollback.
 func (c conn) prepare(
 	ctx context.Context, query string, args []any, use record.Use,
 ) (on statementConn, s statement.Sealed, err error) {
@@ -63,7 +63,7 @@ func (c conn) prepare(
 		if err == nil && r != nil {
 			err = r.Look(ctx, on.Dialect, on.Next, on.Query)
 		}
-		if err == nil && s.Most > 0 { // in a transaction of the caller's
+		if err == nil && s.Most > 0 { // in the caller's transaction
 			return on, s, c.Next.Exec(ctx, "SAVEPOINT "+savepoint, []any{}, nil)
 		}
 		if !errors.Is(err, statement.ErrNeedsTx) || c.InTx {
@@ -79,7 +79,7 @@ func (c conn) prepare(
 	}
 	sealed := false
 	defer func() {
-		if !sealed { // also if the caller's normaliser panicked
+		if !sealed { // even if the schema's normalizer panicked
 			_ = on.own.Rollback()
 		}
 	}()
@@ -91,7 +91,7 @@ func (c conn) prepare(
 	return on, s, err
 }
 
-// rollback ends the statement's own transaction after an error.
+// rollback rolls back the statement's own transaction after an error.
 func (c statementConn) rollback(err error) error {
 	err = c.record.Explain(err)
 	if c.own == nil {
@@ -102,8 +102,8 @@ func (c statementConn) rollback(err error) error {
 	return err
 }
 
-// finish does what follows a statement that affected n rows, and ends its own
-// transaction.
+// finish does the work after a statement that affected n rows, and ends the
+// statement's own transaction.
 func (c statementConn) finish(ctx context.Context, s statement.Sealed, n int64, err error) error {
 	ctx = c.pending.In(ctx)
 	if err == nil {
@@ -143,7 +143,7 @@ func (c statementConn) finishExec(ctx context.Context, s statement.Sealed, resul
 	return c.finish(ctx, s, n, nil)
 }
 
-// then returns the rows of a statement, which finishes with them.
+// then returns a statement's rows. The statement finishes when they end.
 func (c statementConn) then(ctx context.Context, s statement.Sealed, rows sqlrows.Source) (*sql.Rows, error) {
 	names, _ := rows.Columns() // Then has the error
 	return sqlrows.Then(rows, c.record.See, func(n int64, err error) error {
@@ -154,7 +154,7 @@ func (c statementConn) then(ctx context.Context, s statement.Sealed, rows sqlrow
 	})
 }
 
-// Keyed implements stamp.Keyer.
+// Keyed implements condition.Keyer.
 func (d *cryptDriver) Keyed(c *column.Column) bool {
 	p, ok := d.live.(*live)
 	return ok && p.now.Load().policy.States.Of(c).TenantKeys >= states.Write
@@ -172,17 +172,17 @@ type cryptDriver struct {
 	conn
 }
 
-// Exec calls conn's; both embedded values have one.
+// Exec calls conn's Exec: both embedded values have one.
 func (d *cryptDriver) Exec(ctx context.Context, query string, args, v any) error {
 	return d.conn.Exec(ctx, query, args, v)
 }
 
-// Query calls conn's.
+// Query calls conn's Query.
 func (d *cryptDriver) Query(ctx context.Context, query string, args, v any) error {
 	return d.conn.Query(ctx, query, args, v)
 }
 
-// Tx starts a transaction whose statements encrypt and decrypt alike.
+// Tx starts a transaction that encrypts and decrypts like the driver.
 func (d *cryptDriver) Tx(ctx context.Context) (dialect.Tx, error) {
 	tx, err := d.Driver.Tx(ctx)
 	if err != nil {
@@ -191,7 +191,7 @@ func (d *cryptDriver) Tx(ctx context.Context) (dialect.Tx, error) {
 	return &cryptTx{Tx: tx, conn: d.in(tx, false)}, nil
 }
 
-// BeginTx is Tx with options.
+// BeginTx is like Tx, with options.
 func (d *cryptDriver) BeginTx(ctx context.Context, opts *sql.TxOptions) (dialect.Tx, error) {
 	beginner, ok := d.Driver.(interface {
 		BeginTx(context.Context, *sql.TxOptions) (dialect.Tx, error)
@@ -212,7 +212,8 @@ type cryptTx struct {
 	conn
 }
 
-// Commit commits the transaction, unless it has a change without its entry.
+// Commit commits the transaction. If the trail lacks a change, it rolls the
+// transaction back instead.
 func (t *cryptTx) Commit() error {
 	if err := t.pending.Failed(); err != nil {
 		return errors.Join(fmt.Errorf("credent: the transaction is rolled back: %w", err), t.Rollback())
@@ -229,12 +230,12 @@ func (t *cryptTx) Rollback() error {
 	return err
 }
 
-// Exec calls conn's; both embedded values have one.
+// Exec calls conn's Exec: both embedded values have one.
 func (t *cryptTx) Exec(ctx context.Context, query string, args, v any) error {
 	return t.conn.Exec(ctx, query, args, v)
 }
 
-// Query calls conn's.
+// Query calls conn's Query.
 func (t *cryptTx) Query(ctx context.Context, query string, args, v any) error {
 	return t.conn.Query(ctx, query, args, v)
 }

@@ -15,15 +15,15 @@ import (
 	"github.com/credent-go/credent/internal/fieldcrypt/column"
 )
 
-// The columns of values, as generated code registers them.
+// Columns of values, registered as generated code does it.
 var (
 	bytesField = registerValue[[]byte]("bytes", 200)
 	timeField  = registerValue[time.Time]("time", 140)
 	listField  = registerValue[[]*int]("list", 500)
 )
 
-// store passes a value through its column and a driver, and returns what the
-// database gets and what is read back of it.
+// store passes a value through its column and a driver. It returns the argument
+// that the database gets and the value read back.
 func store[T any](
 	t *testing.T, name string, f field.TypeValueScanner[fieldcrypt.Value[T]], v fieldcrypt.Value[T],
 ) (token any, back fieldcrypt.Value[T]) {
@@ -62,7 +62,7 @@ func roundTrip[T any](t *testing.T, name string, f field.TypeValueScanner[fieldc
 		t.Errorf("%T: %v (-want +got):\n%s", v, err, diff)
 	}
 	if !back.Equal(fieldcrypt.NewValue(v)) {
-		t.Errorf("%T: it does not equal what was stored", v)
+		t.Errorf("%T: it doesn't equal the stored value", v)
 	}
 	token, back = store(t, name, f, fieldcrypt.Value[T]{})
 	if token != nil || !back.IsZero() {
@@ -83,7 +83,7 @@ func TestValues(t *testing.T) {
 	roundTrip(t, "list", listField, nil, "null")
 	roundTrip(t, "time", timeField, time.Date(2026, 11, 24, 12, 30, 0, 500_000_001, time.UTC),
 		"2026-11-24T12:30:00.500000001Z")
-	// A time is an instant: it comes back in UTC, whatever its zone was.
+	// A time is an instant: any time is read back in UTC.
 	at := time.Date(2026, 11, 24, 23, 30, 0, 0, time.FixedZone("", -3600))
 	_, back := store(t, "time", timeField, fieldcrypt.NewValue(at))
 	if got, err := back.Reveal(); err != nil || got != time.Date(2026, 11, 25, 0, 30, 0, 0, time.UTC) {
@@ -106,13 +106,13 @@ func TestValueErrors(t *testing.T) {
 	_, marker := bytesField.Value(fieldcrypt.NewValue([]byte(fieldcrypt.Redacted)))
 	_, notText := wide.Value(fieldcrypt.New("\xff"))
 	for name, test := range map[string]struct{ got, want error }{
-		"no encoding, stored": {at(unencodable), fieldcrypt.ErrValue},
-		"scanned":             {encode, fieldcrypt.ErrNoOpener},
-		"too long":            {long, column.ErrTooLong},
-		"too long, past it":   {at(fieldcrypt.NewValue(strings.Repeat(canary, 30))), column.ErrTooLong},
-		"marker":              {marker, fieldcrypt.ErrRedacted},
-		"text that is none":   {notText, column.ErrNotText},
-		"year that has no text": {
+		"can't be encoded":  {at(unencodable), fieldcrypt.ErrValue},
+		"scanned":           {encode, fieldcrypt.ErrNoOpener},
+		"too long":          {long, column.ErrTooLong},
+		"too long, past it": {at(fieldcrypt.NewValue(strings.Repeat(canary, 30))), column.ErrTooLong},
+		"marker":            {marker, fieldcrypt.ErrRedacted},
+		"not text":          {notText, column.ErrNotText},
+		"year beyond RFC 3339": {
 			at(fieldcrypt.NewValue(time.Date(10000, 1, 1, 0, 0, 0, 0, time.UTC))),
 			fieldcrypt.ErrValue,
 		},
@@ -124,9 +124,9 @@ func TestValueErrors(t *testing.T) {
 		}
 	}
 	if len(rec.calls) > 0 {
-		t.Errorf("the database was called by %v", rec.calls)
+		t.Errorf("the database got the calls %v", rec.calls)
 	}
 	if _, err := bytesField.Value(fieldcrypt.NewValue([]byte{0xff})); err != nil {
-		t.Errorf("bytes that are no text: %v", err)
+		t.Errorf("bytes that aren't text: %v", err)
 	}
 }

@@ -17,8 +17,8 @@ import (
 	"github.com/credent-go/credent/internal/states"
 )
 
-// inWindow are stored values and what a column that may hold plaintext gives
-// for them.
+// inWindow returns stored values, and what revealing them gives in a column
+// that may hold plaintext.
 func inWindow(t *testing.T, r *keyring.Ring) map[string]struct {
 	stored, want string
 	plaintext    bool
@@ -72,7 +72,7 @@ func TestWindowReads(t *testing.T) {
 			t.Errorf("%s: got %q, %v, want %q, %v", name, got, err, test.want, test.err)
 		}
 		if err != nil && test.stored != "gAAAA" && strings.Contains(err.Error(), test.stored) {
-			t.Errorf("%s: the error quotes what is stored: %v", name, err)
+			t.Errorf("%s: the error quotes the stored value: %v", name, err)
 		}
 		want := []seal.Reveal{{Table: "vault", Column: "wide", Row: "7", Err: err, Plaintext: test.plaintext}}
 		if err == nil && !test.plaintext {
@@ -82,7 +82,8 @@ func TestWindowReads(t *testing.T) {
 			cmp.Comparer(func(a, b error) bool { return errors.Is(a, b) })); diff != "" {
 			t.Errorf("%s: (-want +got):\n%s", name, diff)
 		}
-		// Set on another row it is encrypted, whatever it was stored as.
+		// Set on another row, it is encrypted, even if it was stored as
+		// plaintext.
 		value, err := wide.Value(s)
 		if test.err == nil {
 			rec := &recorder{}
@@ -96,7 +97,7 @@ func TestWindowReads(t *testing.T) {
 		} else if !errors.Is(err, test.err) {
 			t.Errorf("%s: set on another row: %v", name, err)
 		}
-		// With Strict the query fails if revealing does, and only then.
+		// With VerifyOnRead, the query fails exactly if revealing fails.
 		cfg.VerifyOnRead = true
 		row.next = 0
 		rows = query(t, row, cfg, "Vault")
@@ -107,7 +108,7 @@ func TestWindowReads(t *testing.T) {
 	}
 }
 
-// NULL is absent in the window as well.
+// NULL is absent, in the window too.
 func TestWindowNull(t *testing.T) {
 	t.Parallel()
 	cfg := driver.Config{Keyring: ring(t, keyA), VerifyOnRead: true, States: states.New(states.Encryption,
@@ -123,8 +124,8 @@ func TestWindowNull(t *testing.T) {
 	}
 }
 
-// Plaintext is read of the columns that the window names, and of no others: not
-// of one of the same name in another table, nor of one that isn't known.
+// Plaintext is read only from columns in the window, not from a column with the
+// same name in another table, or from an unknown column.
 func TestWindowIsOfItsColumns(t *testing.T) {
 	t.Parallel()
 	for _, test := range []struct {
@@ -137,7 +138,7 @@ func TestWindowIsOfItsColumns(t *testing.T) {
 		{narrowColumn, "Vault", "wide", fernet.ErrNotEncrypted},
 		{narrowColumn, "Safe", "narrow", fernet.ErrNotEncrypted},
 		{safeColumn, "Safe", "narrow", nil},
-		{narrowColumn, "Other", "narrow", seal.ErrWrongLocation}, // in which table?
+		{narrowColumn, "Other", "narrow", seal.ErrWrongLocation}, // two tables have it
 		{narrowColumn, "Vault", "alias", fernet.ErrNotEncrypted},
 	} {
 		for _, strict := range []bool{false, true} {

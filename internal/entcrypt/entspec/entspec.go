@@ -1,4 +1,4 @@
-// Package entspec reads the specs that ent makes statements of.
+// Package entspec reads the specs from which ent builds statements.
 package entspec
 
 import (
@@ -18,7 +18,7 @@ func Field(fields []*sqlgraph.FieldSpec, column string) *sqlgraph.FieldSpec {
 	return nil
 }
 
-// IsOwn reports whether an edge's foreign key is in the row itself.
+// IsOwn reports whether the row itself has the edge's foreign key.
 func IsOwn(e *sqlgraph.EdgeSpec) bool {
 	return e.Rel == sqlgraph.M2O || e.Rel == sqlgraph.O2O && (e.Inverse || e.Bidi)
 }
@@ -38,8 +38,8 @@ func Columns(fields []*sqlgraph.FieldSpec, edges []*sqlgraph.EdgeSpec) []string 
 	return slices.Compact(list)
 }
 
-// Assigned returns where a spec has the value of a column, set as a field or
-// as the foreign key of an edge; nil if it doesn't.
+// Assigned returns a pointer to the value that a spec sets a column to, as a
+// field or as an edge's foreign key, or nil.
 func Assigned(column string, fields []*sqlgraph.FieldSpec, edges []*sqlgraph.EdgeSpec) *driver.Value {
 	if f := Field(fields, column); f != nil {
 		return &f.Value

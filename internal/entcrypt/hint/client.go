@@ -8,22 +8,23 @@ import (
 	"github.com/credent-go/credent/internal/fieldcrypt/seal"
 )
 
-// Client is what a client's driver knows of it.
+// Client is a driver's knowledge about its client.
 type Client struct {
 	Policy *seal.Policy
-	Next   dialect.ExecQuerier // of its statements, below the driver
+	Next   dialect.ExecQuerier // runs statements below the driver
 	SQLite bool
-	// LacksTrail says that the database requires a trail.
+	// LacksTrail says that the database requires a trail and the client has
+	// none.
 	LacksTrail bool
 }
 
-// clientKey is the key of a *Client in a context, which the driver fills in in
-// place of running the query.
+// clientKey is the key of a *Client in a context. The driver fills it in
+// instead of running the query.
 type clientKey struct{}
 
-// ClientOf asks a client's driver, whatever is between the two: query runs any
-// query of the client. It reports false for a client without the driver,
-// after the query has run, with its error.
+// ClientOf asks a client's driver, through any drivers that wrap it. query must
+// run a query of the client. If the client lacks the driver, the query runs,
+// and ClientOf returns false and the query's error.
 func ClientOf(ctx context.Context, query func(ctx context.Context) error) (client Client, ok bool, err error) {
 	err = query(context.WithValue(ctx, clientKey{}, &client))
 	if client.Policy != nil {
@@ -32,7 +33,7 @@ func ClientOf(ctx context.Context, query func(ctx context.Context) error) (clien
 	return client, false, err
 }
 
-// Asked returns what the driver is to fill in, or nil.
+// Asked returns the Client for the driver to fill in, or nil.
 func Asked(ctx context.Context) *Client {
 	asked, _ := ctx.Value(clientKey{}).(*Client)
 	return asked

@@ -1,5 +1,5 @@
-// Package owner finds out whose a row is, by its ID, and keeps that from
-// changing until the transaction ends.
+// Package owner looks up a row's tenant by the row's ID, and keeps the tenant
+// from changing until the transaction ends.
 package owner
 
 import (
@@ -16,25 +16,24 @@ import (
 	"github.com/credent-go/credent/internal/fieldcrypt/seal"
 )
 
-// Errors of a row that is looked up by its ID.
+// Errors of looking up a row by its ID.
 var (
-	// ErrSeveralRows means that several rows have the ID: the table's key is
-	// (tenant, ID), and does not keep two tenants' rows from having the same
-	// one.
-	ErrSeveralRows = errors.New("several rows have this id: the table's primary key has the tenant's column too")
+	// ErrSeveralRows means that several rows have the ID. The table's key is
+	// (tenant, ID), so rows of two tenants can have the same ID.
+	ErrSeveralRows = errors.New("several rows have this id: the table's primary key also has the tenant's column")
 
-	// ErrMoving means that the row came to another tenant each time it was to
-	// be locked.
-	ErrMoving = errors.New("others keep moving the row to another tenant")
+	// ErrMoving means that the row moved to another tenant before each attempt
+	// to lock it.
+	ErrMoving = errors.New("other transactions keep moving the row to another tenant")
 )
 
-// Tables remembers which tables of Postgres have a primary key of the tenant's
+// Tables remembers which Postgres tables have a primary key of the tenant's
 // column and the ID. The zero value is ready for use. It is safe for concurrent
 // use.
 type Tables struct{ scopes sync.Map }
 
-// scope is SQL's name for the type of the tenant's column that leads the key of
-// a table, or "" if it doesn't.
+// scope returns the SQL type of the tenant's column if it leads the table's
+// primary key, or "".
 func (t *Tables) scope(ctx context.Context, on dialect.ExecQuerier, of column.Column) (string, error) {
 	key := of.Quoted() + "." + of.Tenant
 	if known, ok := t.scopes.Load(key); ok {
@@ -55,8 +54,7 @@ func (t *Tables) scope(ctx context.Context, on dialect.ExecQuerier, of column.Co
 	return "", err
 }
 
-// Scoped reports whether the primary key of a table begins with the tenant's
-// column.
+// Scoped reports whether a table's primary key begins with the tenant's column.
 func (t *Tables) Scoped(ctx context.Context, on dialect.ExecQuerier, d string, of column.Column) (bool, error) {
 	if d != dialect.Postgres || of.Tenant == "" {
 		return false, nil
@@ -65,8 +63,7 @@ func (t *Tables) Scoped(ctx context.Context, on dialect.ExecQuerier, d string, o
 	return scope != "", err
 }
 
-// one returns the only value of a result. Errors: sql.ErrNoRows,
-// [ErrSeveralRows].
+// one returns a result's only value. Errors: sql.ErrNoRows, [ErrSeveralRows].
 func one(rows *entsql.Rows) (value sql.NullString, err error) {
 	defer func() { err = errors.Join(err, rows.Close()) }()
 	if !rows.Next() {
@@ -84,15 +81,15 @@ func one(rows *entsql.Rows) (value sql.NullString, err error) {
 	return value, rows.Err()
 }
 
-// tries is how often a row is looked up that moves to another tenant before it
+// tries is how often Of looks up a row that moves to another tenant before it
 // is locked.
 const tries = 10
 
-// Of returns whose the row with an ID is, and whether there is one. In a
-// transaction of Postgres it locks the row. Where the tenant leads the key, it
-// asks for the tenant first, and locks the row by both: that finds the row's
-// partition, and shards lock no row unless they're told its tenant.
-// Errors: [ErrSeveralRows], [ErrMoving], [seal.ErrNoTenant].
+// Of returns the tenant of the row with an ID, and whether the row exists. On
+// Postgres it locks the row. If the tenant leads the key, it reads the tenant
+// first, and locks the row by both: that selects the row's partition, and a
+// sharded table can't lock a row without its tenant. Errors: [ErrSeveralRows],
+// [ErrMoving], [seal.ErrNoTenant].
 func (t *Tables) Of(
 	ctx context.Context, on dialect.ExecQuerier, d string, of column.Column, id any,
 ) (tenant string, is bool, err error) {

@@ -1,5 +1,5 @@
-// Package pending keeps the entries of a transaction for the audit trail until
-// the transaction ends, and follows the caller's savepoints.
+// Package pending holds a transaction's entries for the audit trail until the
+// transaction ends, and follows the caller's savepoints.
 package pending
 
 import (
@@ -11,24 +11,24 @@ import (
 	"github.com/credent-go/credent/internal/opentx"
 )
 
-// Entries are the entries of a transaction, until it ends. A nil one is
-// outside of a transaction.
+// Entries are a transaction's entries until it ends. Nil means that there is no
+// transaction.
 type Entries struct {
 	tx     opentx.Tx
 	mu     sync.Mutex
 	done   []func(committed bool)
-	marks  []mark // savepoints of the caller's
-	failed error  // of a change that the trail didn't take
-	before int    // how many savepoints there were then
+	marks  []mark // the caller's savepoints
+	failed error  // why the trail lacks a change
+	before int    // number of savepoints then
 }
 
-// mark is a savepoint, and how many entries there were.
+// mark is a savepoint and the number of entries at that time.
 type mark struct {
 	name string
 	at   int
 }
 
-// In returns a context for what is done in the transaction.
+// In returns a context for work in the transaction.
 func (p *Entries) In(ctx context.Context) context.Context {
 	if p == nil {
 		return ctx
@@ -36,7 +36,7 @@ func (p *Entries) In(ctx context.Context) context.Context {
 	return opentx.With(ctx, &p.tx)
 }
 
-// Add adds what to call at the end.
+// Add adds a function to call when the transaction ends.
 func (p *Entries) Add(done func(committed bool)) {
 	p.mu.Lock()
 	defer p.mu.Unlock()
@@ -44,7 +44,7 @@ func (p *Entries) Add(done func(committed bool)) {
 }
 
 // Fail notes that a change has no entry, so that the transaction must not be
-// committed, and returns the error. It does nothing for nil.
+// committed. It returns err, and does nothing if err is nil.
 func (p *Entries) Fail(err error) error {
 	if p == nil || err == nil {
 		return err
@@ -57,14 +57,14 @@ func (p *Entries) Fail(err error) error {
 	return err
 }
 
-// Failed returns what Fail noted, unless it was rolled back since.
+// Failed returns the error that Fail noted, unless the change was rolled back.
 func (p *Entries) Failed() error {
 	p.mu.Lock()
 	defer p.mu.Unlock()
 	return p.failed
 }
 
-// End tells the trail how the transaction ended.
+// End reports to the trail how the transaction ended.
 func (p *Entries) End(committed bool) {
 	p.tx.End()
 	p.mu.Lock()
@@ -72,7 +72,7 @@ func (p *Entries) End(committed bool) {
 	p.cut(0, committed)
 }
 
-// cut ends the entries from a place on.
+// cut ends the entries from index at on.
 func (p *Entries) cut(at int, committed bool) {
 	for _, done := range p.done[at:] {
 		done(committed)
@@ -80,9 +80,9 @@ func (p *Entries) cut(at int, committed bool) {
 	p.done = p.done[:at]
 }
 
-// SQL looks for savepoints among the caller's own statements: entries that are
-// rolled back are none. If it can't tell which are, none of them counts as
-// committed: those that are still vouch for themselves.
+// SQL looks for savepoints and rollbacks in the caller's raw SQL, and ends
+// entries that are rolled back. If it can't tell which are, none so far counts
+// as committed: an entry in the trail is valid without its link.
 func (p *Entries) SQL(query string) {
 	if p == nil {
 		return

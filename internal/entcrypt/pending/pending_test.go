@@ -8,8 +8,8 @@ import (
 	"github.com/credent-go/credent/internal/entcrypt/pending"
 )
 
-// What is rolled back to a savepoint isn't committed, and if nobody can tell
-// what was rolled back, nothing counts as committed.
+// Entries rolled back to a savepoint aren't committed. If it's unclear what was
+// rolled back, no entry counts as committed.
 func TestEntries(t *testing.T) {
 	t.Parallel()
 	const add = "" // an entry
@@ -56,7 +56,8 @@ func TestEntries(t *testing.T) {
 	}
 }
 
-// A change without an entry isn't committed, unless it is rolled back before.
+// A transaction with a change that has no entry isn't committed, unless the
+// change was rolled back.
 func TestFailed(t *testing.T) {
 	t.Parallel()
 	failure := errors.New("full")

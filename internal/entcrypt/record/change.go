@@ -14,21 +14,20 @@ import (
 	"github.com/credent-go/credent/internal/fieldcrypt/column"
 )
 
-// ErrChanged means that other rows matched a statement when it ran than when
-// its rows were looked up for the trail.
-var ErrChanged = errors.New("other rows match than before, by another transaction: roll back and try again")
+// ErrChanged means that a statement affected different rows than were looked up
+// for the trail.
+var ErrChanged = errors.New("another transaction changed which rows match: roll back and try again")
 
-// chunk is how many rows one query names.
+// chunk is the number of rows that one query names.
 const chunk = 1000
 
-// Change is an update or a removal of rows by ent. One mutation's statements
-// share it.
+// Change is ent's update or removal of rows. A mutation's statements share it.
 type Change struct {
 	action Action
 	client string
 	node   *sqlgraph.NodeSpec
 	where  func() func(*entsql.Selector)
-	spec   *sqlgraph.UpdateSpec // of an update
+	spec   *sqlgraph.UpdateSpec // nil for a removal
 	one    bool
 	done   bool
 }
@@ -52,7 +51,7 @@ func Deleting(ctx context.Context, client string, spec *sqlgraph.DeleteSpec) con
 }
 
 // ChangeOf returns the change that a context's statements make, or nil. The
-// first statement that is executed makes it.
+// first statement executed makes it.
 func ChangeOf(ctx context.Context) *Change {
 	if c, _ := ctx.Value(changeKey{}).(*Change); c != nil && !c.done && c.node.ID != nil {
 		return c
@@ -60,12 +59,12 @@ func ChangeOf(ctx context.Context) *Change {
 	return nil
 }
 
-// Query runs a query over the statement's connection. Its predicates may look
-// up secrets.
+// Query runs a query over the statement's connection. The query's predicates
+// may look up secrets.
 type Query func(ctx context.Context, query string, args, rows any) error
 
-// look returns the rows that the change is about to be made to, locked as far
-// as the database can, and other tables' rows that go with them.
+// look returns the rows that the change is about to affect, locked if the
+// database can, and other tables' rows that go with them.
 func (c *Change) look(ctx context.Context, d string, query Query) (*looked, error) {
 	tenant := tenantOf(c.client, c.node.Table)
 	b := entsql.Dialect(d)
@@ -105,8 +104,7 @@ func (c *Change) look(ctx context.Context, d string, query Query) (*looked, erro
 	return found, err
 }
 
-// describe says what an update sets, and whether it moves rows to another
-// tenant.
+// describe notes the columns that an update sets, and moves to another tenant.
 func (c *Change) describe(found *looked, tenant string) {
 	edges := slices.Concat(c.spec.Edges.Add, c.spec.Edges.Clear)
 	note := names(c.client, c.node.Table, slices.Concat(c.spec.Fields.Set, c.spec.Fields.Clear), edges)
@@ -125,20 +123,20 @@ func (c *Change) describe(found *looked, tenant string) {
 	found.also = adopted(c.client, edges)
 }
 
-// looked are the rows of a [Change].
+// looked holds the rows of a [Change].
 type looked struct {
 	change  *Change
 	dialect string
 	query   Query
 	ids     []any
 	rows    []Row
-	also    []Row // of other tables, by edges
+	also    []Row // other tables' rows, changed by edges
 	moves   bool
 	to      string
 	further []further
 }
 
-// further are rows of a table that gets its tenant from the changed one.
+// further holds rows of a table that takes its tenant from the changed one.
 type further struct {
 	of   column.Column
 	ids  []any
@@ -183,8 +181,8 @@ func (l *looked) lookFurther(ctx context.Context) error {
 	return nil
 }
 
-// after returns what to take down after the statement, which affected n rows
-// and set further columns of its own. Errors: [ErrChanged].
+// after returns the rows to record after the statement, which affected n rows
+// and also set the columns also. Errors: [ErrChanged].
 func (l *looked) after(ctx context.Context, n int64, also []string, keyID string) ([]Row, error) {
 	if n >= 0 && n != int64(len(l.rows)) {
 		return nil, fmt.Errorf("credent: the trail: %w", ErrChanged)
@@ -222,7 +220,7 @@ func (l *looked) after(ctx context.Context, n int64, also []string, keyID string
 
 func isSeparator(r rune) bool { return r == ',' || r == ';' }
 
-// each calls f with the primary keys, and tenants, that a query returns.
+// each calls f with the primary key, and tenant, of each row of a query.
 func (l *looked) each(
 	ctx context.Context, s *entsql.Selector, tenants bool, f func(id any, tenant string),
 ) (err error) {
@@ -241,7 +239,7 @@ func (l *looked) each(
 		if err := rows.Scan(dest...); err != nil {
 			return err
 		}
-		if raw, ok := id.([]byte); ok { // text, as lib/pq gives it
+		if raw, ok := id.([]byte); ok { // text, as lib/pq returns it
 			id = string(raw)
 		}
 		f(id, Text(tenant))

@@ -6,13 +6,13 @@ import (
 	"github.com/credent-go/credent/internal/states"
 )
 
-// Key is the key that sealed the secrets of a statement.
+// Key is the key that sealed a statement's secrets.
 type Key struct {
-	ID    string // "" if none or several did
+	ID    string // "" for none or several
 	known bool
 }
 
-// Note notes the key of a secret, if the client has a trail.
+// Note notes a secret's key, if the client has a trail.
 func (k *Key) Note(p *seal.Policy, c *column.Column, of seal.Owner) {
 	if p.Record == nil {
 		return

@@ -14,16 +14,16 @@ import (
 	"github.com/credent-go/credent/internal/fieldcrypt/column"
 )
 
-// New is a row that an INSERT makes. It stands in the statement for a plain
-// value of the row, or goes with one of its secrets.
+// New describes a row that an INSERT makes. It replaces a plain value of the
+// row in the statement, or is attached to one of the row's secrets.
 type New struct {
-	Stored any // the value it stands for; nil beside a secret
+	Stored any // the value it replaces; nil if attached to a secret
 	Table  string
-	ID     string // primary key, "" if the database makes it
+	ID     string // primary key; "" if the database makes it
 	Tenant string
-	Fields string // names of the columns that are set
-	Upsert bool   // the row may be there already
-	Moved  []Row  // rows of other tables that become the row's
+	Fields string // names of the columns set
+	Upsert bool   // the row may exist already
+	Moved  []Row  // other tables' rows that become the row's
 }
 
 // Value implements driver.Valuer, for statements that don't pass Credent's
@@ -32,7 +32,7 @@ func (n *New) Value() (driver.Value, error) {
 	return driver.DefaultParameterConverter.ConvertValue(n.Stored)
 }
 
-// String prints the value it stands for, as loggers of arguments do.
+// String prints the value it replaces, for loggers of arguments.
 func (n *New) String() string { return fmt.Sprint(n.Stored) }
 
 // newOf returns the row that an argument carries, or nil.
@@ -49,7 +49,7 @@ func newOf(arg any) *New {
 	return nil
 }
 
-// Carry makes a spec of a new row carry it. It adds no argument and no text.
+// Carry makes the spec of a new row carry a [New]. It adds no argument or text.
 func Carry(client string, spec *sqlgraph.CreateSpec) {
 	n := &New{Table: table(spec.Schema, spec.Table), Upsert: len(spec.OnConflict) > 0}
 	if spec.ID != nil {
@@ -78,8 +78,7 @@ func Carry(client string, spec *sqlgraph.CreateSpec) {
 	carryByEdge(n, spec)
 }
 
-// carryByEdge makes a row's foreign key carry it, for a row without a field
-// that can.
+// carryByEdge makes a row's foreign key carry n, if no field of the row can.
 func carryByEdge(n *New, spec *sqlgraph.CreateSpec) {
 	for i, e := range spec.Edges {
 		if !entspec.IsOwn(e) || len(e.Target.Nodes) != 1 {
@@ -99,8 +98,8 @@ func carryByEdge(n *New, spec *sqlgraph.CreateSpec) {
 	}
 }
 
-// isPlain reports whether a New can stand for a field's value: ent sends it as
-// an argument, as it is.
+// isPlain reports whether a New can replace a field's value: ent sends the
+// value as an argument, unchanged.
 func isPlain(f *sqlgraph.FieldSpec) bool {
 	if f.Type == field.TypeJSON || f.Value == nil {
 		return false
@@ -119,7 +118,7 @@ func table(schema, name string) string {
 	return schema + "." + name
 }
 
-// tenantOf returns the column of a table that says whose a row is, or "".
+// tenantOf returns the tenant's column of a table, or "".
 func tenantOf(client, table string) string {
 	for _, c := range column.InTable(client, table) {
 		if c.Tenant != "" {
@@ -132,7 +131,7 @@ func tenantOf(client, table string) string {
 	return ""
 }
 
-// valueOf returns the text of a column that a spec sets, or "".
+// valueOf returns the text that a spec sets a column to, or "".
 func valueOf(name string, fields []*sqlgraph.FieldSpec, edges []*sqlgraph.EdgeSpec) string {
 	value := entspec.Assigned(name, fields, edges)
 	if value == nil {
@@ -144,7 +143,7 @@ func valueOf(name string, fields []*sqlgraph.FieldSpec, edges []*sqlgraph.EdgeSp
 	return Text(*value)
 }
 
-// names returns the columns that a spec sets, without digests'.
+// names returns the columns that a spec sets, without blind indexes.
 func names(client, table string, fields []*sqlgraph.FieldSpec, edges []*sqlgraph.EdgeSpec) string {
 	indexes := column.InTable(client, table)
 	return strings.Join(slices.DeleteFunc(entspec.Columns(fields, edges), func(name string) bool {
@@ -152,8 +151,8 @@ func names(client, table string, fields []*sqlgraph.FieldSpec, edges []*sqlgraph
 	}), ",")
 }
 
-// adopted returns the rows of other tables with secrets that edges give to
-// another row, or take away.
+// adopted returns rows of other tables with secrets that edges add to the row
+// or remove from it.
 func adopted(client string, edges []*sqlgraph.EdgeSpec) (rows []Row) {
 	for _, e := range edges {
 		if entspec.IsOwn(e) && !e.Bidi || e.Rel == sqlgraph.M2M || len(column.InTable(client, e.Table)) == 0 {

@@ -1,9 +1,9 @@
-// Package record says which rows a statement makes, changes or removes, for a
-// client's trail.
+// Package record finds the rows that a statement makes, changes or removes, for
+// a client's trail.
 //
-// Generated code says it of ent's statements: an INSERT carries its rows as
-// arguments ([New]), and the context of an UPDATE or DELETE carries the spec
-// ([Change]), by which the driver looks the rows up. No SQL text is read.
+// For ent's statements, generated code provides the rows: an INSERT carries
+// them as arguments ([New]), and the context of an UPDATE or DELETE carries the
+// spec ([Change]), by which the driver looks them up. No SQL text is read.
 package record
 
 import (
@@ -18,7 +18,7 @@ import (
 	"github.com/credent-go/credent/internal/states"
 )
 
-// Action is what a statement does to rows. Package audit has the same words.
+// Action is what a statement does to rows. Package audit uses the same words.
 type Action string
 
 // The actions.
@@ -29,24 +29,24 @@ const (
 	Move   Action = "move" // to another tenant
 )
 
-// Row is what was done to one row, or to several that nobody can name. It
-// holds no value of a field.
+// Row is a change to one row, or to several that can't be named. It holds no
+// field's value.
 type Row struct {
 	Action Action
 	Table  string
 	Column string // "" for the row as a whole
 	ID     string // primary key as text, or ""
 	Tenant string
-	Rows   int64 // 0 means one, and a negative number none
+	Rows   int64 // 0 means one, and a negative number zero
 	KeyID  string
 	Note   string
 }
 
-// Trail takes down what a client does. It is safe for concurrent use.
+// Trail records what a client does. It is safe for concurrent use.
 type Trail interface {
 	seal.Recorder
-	// Write takes down what a statement did, over the statement's connection
-	// and in its transaction. The caller calls done once, with whether the
+	// Write records a statement's changes, over the statement's connection and
+	// in its transaction. The caller must call done once, with whether the
 	// transaction was committed.
 	Write(ctx context.Context, on dialect.ExecQuerier, rows []Row) (done func(committed bool), err error)
 }
@@ -70,11 +70,10 @@ func (r Refusing) Alike(seal.Reveal) func(any) error { return func(any) error { 
 
 type silentKey struct{}
 
-// Silent returns a context for statements that nobody takes down: something
-// else tells of them.
+// Silent returns a context for statements that the caller records itself.
 func Silent(ctx context.Context) context.Context { return context.WithValue(ctx, silentKey{}, true) }
 
-// IsSilent reports whether a context is one of [Silent].
+// IsSilent reports whether a context is from [Silent].
 func IsSilent(ctx context.Context) bool { return ctx.Value(silentKey{}) != nil }
 
 // Text returns a primary key or a tenant as text, or "" for NULL.

@@ -11,27 +11,28 @@ import (
 	"github.com/credent-go/credent/internal/fieldcrypt/column"
 )
 
-// Statement is what one statement tells the client's trail.
+// Statement collects one statement's entries for the client's trail.
 type Statement struct {
 	trail   Trail
 	change  *Change
 	looked  *looked
 	made    []*New
-	columns []string // that an update's arguments are stored in
-	raw     []raw    // what the caller's own SQL stores
-	told    bool     // it is the caller's own SQL, and may change anything
-	reads   bool     // the database refuses changes, since there is no trail
-	ids     []string // of the rows that the statement returned
+	columns []string // set by an update's arguments
+	raw     []raw    // columns that raw SQL stores secrets in
+	told    bool     // it is raw SQL that may change anything
+	reads   bool     // the client lacks a trail, so the database must refuse changes
+	ids     []string // of the rows returned
 }
 
-// raw is a column that the caller's own SQL stores secrets in.
+// raw is a column that raw SQL stores secrets in.
 type raw struct {
 	of     *column.Column
 	tenant string
 }
 
-// Of returns what a statement with the given arguments tells a trail, which may
-// be nil; nil for nothing. A [Refusing] one refuses changes, with [ErrNoTrail].
+// Of returns the Statement to record for a statement, or nil if there is
+// nothing to record. The trail may be nil. A [Refusing] trail refuses changes
+// with [ErrNoTrail].
 func Of(ctx context.Context, trail Trail, d, query string, args []any, use Use) (*Statement, error) {
 	if trail == (Refusing{}) {
 		return use.refused(d, query)
@@ -76,7 +77,7 @@ func (r *Statement) add(one raw) {
 }
 
 // Look looks up the rows that the statement is about to change, or makes the
-// transaction read-only if it may change none.
+// transaction read-only if the statement may not change any.
 func (r *Statement) Look(ctx context.Context, d string, on dialect.ExecQuerier, query Query) (err error) {
 	switch {
 	case r.reads:
@@ -97,11 +98,11 @@ func (r *Statement) See(values []any) {
 // Result is what a statement did.
 type Result struct {
 	Rows    int64 // affected or returned
-	Nothing bool  // it didn't run, since there is no row
+	Nothing bool  // it didn't run, since its row doesn't exist
 	KeyID   string
 }
 
-// Write tells the trail of the statement, in its transaction.
+// Write records the statement in the trail, in the statement's transaction.
 func (r *Statement) Write(ctx context.Context, on dialect.ExecQuerier, res Result, p *pending.Entries) error {
 	if r == nil || res.Nothing {
 		return nil
@@ -117,7 +118,7 @@ func (r *Statement) Write(ctx context.Context, on dialect.ExecQuerier, res Resul
 	rows = append(rows, r.created(res.KeyID)...)
 	n := res.Rows
 	if n == 0 {
-		n = -1 // none, or as with TRUNCATE nobody knows how many
+		n = -1 // none, or an unknown number, as with TRUNCATE
 	}
 	for _, one := range r.raw {
 		rows = append(rows, Row{
@@ -126,7 +127,7 @@ func (r *Statement) Write(ctx context.Context, on dialect.ExecQuerier, res Resul
 		})
 	}
 	if len(rows) == 0 && r.told {
-		rows = append(rows, Row{Action: Update, Rows: n, Note: "raw SQL without a secret"}) // nobody knows the table
+		rows = append(rows, Row{Action: Update, Rows: n, Note: "raw SQL without a secret"}) // its table is unknown
 	}
 	if len(rows) > 0 {
 		done, err := r.trail.Write(ctx, on, rows)
@@ -167,7 +168,7 @@ func (r *Statement) created(keyID string) (rows []Row) {
 			row(r.made[i], Create, id)
 		case len(r.ids) == len(r.made):
 			row(r.made[i], Update, id)
-		default: // some rows were left out, so nobody knows which this is
+		default: // some rows were skipped, so this one can't be identified
 			of := *r.made[0]
 			of.Tenant, of.Moved = "", nil
 			row(&of, Update, id)

@@ -12,27 +12,28 @@ import (
 	"github.com/credent-go/credent/internal/entcrypt/sqltext"
 )
 
-// Use is what is known of a statement before it runs: that it reads, that it
-// writes, or neither.
+// Use is what is known about a statement before it runs. Reads and Writes are
+// both false if it may do either.
 type Use struct {
 	Reads, Writes bool
-	Raw           bool    // the caller's own SQL, of the client's two methods
-	Standby       bool    // the server takes no change
-	Change        *Change // of ent's, or nil
+	Raw           bool    // raw SQL, from the client's ExecContext or QueryContext
+	Standby       bool    // the server is read-only
+	Change        *Change // ent's change, or nil
 }
 
-// IsQuery reports whether a statement is one of ent's query builder.
+// IsQuery reports whether ent's query builder made the statement.
 func IsQuery(ctx context.Context, query string) bool {
 	return ent.QueryFromContext(ctx) != nil && strings.HasPrefix(query, "SELECT ")
 }
 
-// isTold reports whether a trail is told of the statement whatever it is.
+// isTold reports whether the trail records the statement in any case.
 func (u Use) isTold(query string) bool {
 	return u.Raw && !u.Standby && !u.Reads && (u.Writes || !sqltext.IsQuery(query))
 }
 
-// refused refuses a statement of a client without the trail that it needs,
-// unless it only reads. If nobody else sees to that, the database has to.
+// refused refuses a statement of a client that lacks a required trail, unless
+// the statement only reads. If only the database can tell, the transaction
+// becomes read-only.
 func (u Use) refused(d, query string) (*Statement, error) {
 	isQuery := sqltext.IsQuery(query)
 	switch {
@@ -44,8 +45,8 @@ func (u Use) refused(d, query string) (*Statement, error) {
 	return nil, ErrNoTrail
 }
 
-// Explain makes an error of a statement an [ErrNoTrail] if the database refused
-// a change for want of one.
+// Explain wraps a statement's error in [ErrNoTrail] if the database refused a
+// change because the client lacks a trail.
 func (r *Statement) Explain(err error) error {
 	const readOnly = "25006"
 	if r != nil && r.reads && dberror.State(err) == readOnly {

@@ -1,8 +1,8 @@
-// Package result tells the secrets of a result their keyring, row and tenant.
+// Package result gives the secrets in a result their keyring, row and tenant.
 //
 // ent scans generated fields into targets that know their column. For other
-// targets, the names of the result's columns and the entity that the query
-// builder selects tell it.
+// targets, the package finds it by the name of the result's column and the
+// entity that the query builder selects.
 package result
 
 import (
@@ -26,15 +26,15 @@ import (
 	"github.com/credent-go/credent/internal/principal"
 )
 
-// Wrap makes a result tell its secrets their keyring, row and tenant. ent's
-// schema inspection needs the bare rows back, so only results that may hold
-// secrets are wrapped: a query builder's, and results that have an encrypted
-// column and its table's primary key.
+// Wrap makes a result give its secrets their keyring, row and tenant. ent's
+// schema inspection needs the bare rows, so only results that may hold secrets
+// are wrapped: a query builder's, and results that have an encrypted column and
+// its table's primary key.
 func Wrap(ctx context.Context, policy *seal.Policy, keys tenantkey.Store, rows *entsql.Rows) error {
 	return wrap(ctx, policy, keys, rows, policy.VerifyOnRead)
 }
 
-// WrapLenient is Wrap, also for a strict client: secrets that don't open fail
+// WrapLenient is like Wrap without VerifyOnRead: secrets that don't open fail
 // when they are revealed.
 func WrapLenient(ctx context.Context, policy *seal.Policy, keys tenantkey.Store, rows *entsql.Rows) error {
 	return wrap(ctx, policy, keys, rows, false)
@@ -73,34 +73,34 @@ func ReaderOf(ctx context.Context) *seal.Reader {
 	return r
 }
 
-// scanner tells the secrets of a result what they need to be revealed.
+// scanner gives the secrets in a result what they need to be revealed.
 type scanner struct {
 	entsql.ColumnScanner
 	policy *seal.Policy
 	keys   tenantkey.Store // over the result's connection
 	ctx    context.Context //nolint:containedctx // the query's, for as long as its rows are read
-	names  []string        // of the result's columns
-	reader *seal.Reader    // for the observer of reveals; nil without one
-	entity string          // that the query builder selects, or an outer one's
+	names  []string        // the result's columns
+	reader *seal.Reader    // nil without an observer or a trail
+	entity string          // selected by the query builder, or by an outer one
 	strict bool
 
-	openers []cachedOpener // for each place, of the row scanned last
+	openers []cachedOpener // by position, for the row scanned last
 
-	// The tenants' keys that nobody knows are read after the last row, over
-	// the same connection, which is free again then. Asking for another one
-	// while the rows are open would wait for ever in a pool of one.
+	// Unknown tenants' keys are read after the last row, over the same
+	// connection, which is free by then. In a pool of one, waiting for another
+	// connection while the rows are open would take forever.
 	refs   map[string]*tenantkey.Ref // nil if tenants have no keys of their own
 	verify []*fieldcrypt.Inner       // for VerifyOnRead
 	ended  bool
 	err    error
 }
 
-// cachedOpener is the opener made for a place. Rows of one tenant share it.
+// cachedOpener is the opener for one position. Rows of one tenant share it.
 type cachedOpener struct {
 	raw    fieldcrypt.Opener // set by the scan
 	of     *seal.Opener
-	key    int // place of the primary key, -1 if there is none
-	tenant int // place of the tenant's column, -1 if it doesn't matter
+	key    int // position of the primary key, or -1
+	tenant int // position of the tenant's column, or -1 if it doesn't matter
 }
 
 // Scan scans a row and completes the secrets in it.
@@ -112,7 +112,7 @@ func (s *scanner) Scan(dest ...any) error {
 	key := -1
 	for i, d := range dest {
 		switch d.(type) {
-		// ent's; quicker than asking
+		// ent's targets for other fields; skipping them is faster
 		case *sql.NullString, *sql.NullBool, *sql.NullTime, *sql.NullInt64, *uuid.UUID, blindindex.Discard:
 			continue
 		}
@@ -138,7 +138,7 @@ func (s *scanner) Scan(dest ...any) error {
 	return nil
 }
 
-// opener returns what opens the secret in a place of the row.
+// opener returns the opener of the secret at a position of the row.
 func (s *scanner) opener(place int, raw fieldcrypt.Opener, dest []any) *seal.Opener {
 	if place >= len(s.openers) {
 		s.openers = append(s.openers, make([]cachedOpener, len(dest)-len(s.openers))...)
@@ -165,8 +165,8 @@ func (s *scanner) opener(place int, raw fieldcrypt.Opener, dest []any) *seal.Ope
 	return known.of
 }
 
-// newOpener returns the opener of a place, in rows of an unknown tenant.
-// Generated targets know their column, other targets have a name only.
+// newOpener returns the opener for a position, in rows of an unknown tenant.
+// Generated targets know their column, other targets only have a name.
 func (s *scanner) newOpener(place int, raw fieldcrypt.Opener) cachedOpener {
 	c := column.ColumnOf(raw)
 	var err error
@@ -188,8 +188,7 @@ func (s *scanner) newOpener(place int, raw fieldcrypt.Opener) cachedOpener {
 	return made
 }
 
-// observed returns an opener that tells the client's observer, and its trail,
-// of the reader.
+// observed returns an opener that reports to the client's observer and trail.
 func (s *scanner) observed(o *seal.Opener) *seal.Opener {
 	if s.policy.OnReveal != nil {
 		o = o.ObservedBy(s.reader, s.policy.OnReveal)
@@ -200,9 +199,9 @@ func (s *scanner) observed(o *seal.Opener) *seal.Opener {
 	return o
 }
 
-// named returns the client's encrypted column of a name, in the given entity
-// if several have one, or nil. If nobody can tell which column it is, and some
-// need more than the keyring, it is an [seal.ErrWrongLocation].
+// named returns the client's encrypted column with a name, or nil. If several
+// entities have one, it returns the given entity's. If that isn't clear and a
+// column needs more than the keyring, it returns a [seal.ErrWrongLocation].
 func named(p *seal.Policy, name, entity string) (*column.Column, error) {
 	var found []*column.Column
 	for i := range p.Columns {
@@ -226,13 +225,13 @@ func named(p *seal.Policy, name, entity string) (*column.Column, error) {
 	return nil, nil
 }
 
-// rowID returns a copy of the row's primary key, since callers scan all rows
-// into one variable, or nil.
+// rowID returns a copy of the row's primary key, or nil. It copies, since
+// callers scan all rows into one variable.
 func rowID(dest []any, key int) any {
 	if key < 0 || key >= len(dest) {
 		return nil
 	}
-	if id, ok := dest[key].(*uuid.UUID); ok && id != nil { // quicker than what follows
+	if id, ok := dest[key].(*uuid.UUID); ok && id != nil { // faster than reflection
 		return *id
 	}
 	id := reflect.ValueOf(dest[key])
@@ -244,7 +243,7 @@ func rowID(dest []any, key int) any {
 	return nil
 }
 
-// end reads the keys that nobody knows.
+// end reads the unknown tenants' keys, and verifies secrets that needed them.
 func (s *scanner) end() error {
 	if s.ended || s.refs == nil {
 		return s.err
@@ -262,7 +261,7 @@ func (s *scanner) end() error {
 	return s.err
 }
 
-// Next goes on to the next row.
+// Next implements sql.ColumnScanner.
 func (s *scanner) Next() bool {
 	if s.ColumnScanner.Next() {
 		return true
@@ -281,7 +280,7 @@ func (s *scanner) Err() error {
 	return s.err
 }
 
-// Close ends the rows, also before the last one.
+// Close closes the rows, even before the last one, and reads the keys.
 func (s *scanner) Close() error {
 	if err := s.ColumnScanner.Close(); err != nil {
 		return err
@@ -289,6 +288,6 @@ func (s *scanner) Close() error {
 	return s.end()
 }
 
-// NextResultSet goes on to the next result. Tenants' keys may need the
-// connection, so with them there is none.
+// NextResultSet advances to the next result. With tenants' keys it returns
+// false, since reading them may need the connection.
 func (s *scanner) NextResultSet() bool { return s.refs == nil && s.ColumnScanner.NextResultSet() }

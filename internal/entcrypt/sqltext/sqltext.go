@@ -1,5 +1,5 @@
-// Package sqltext tells the caller's own SQL apart by its first word, for the
-// audit trail. In doubt a statement changes something.
+// Package sqltext classifies raw SQL by its first word, for the audit trail.
+// When in doubt, it takes a statement for a change.
 package sqltext
 
 import (
@@ -7,8 +7,8 @@ import (
 	"strings"
 )
 
-// IsControl reports whether a statement is about the session or its transaction
-// alone, so that it changes no rows.
+// IsControl reports whether a statement affects only the session or its
+// transaction, so that it changes no rows.
 func IsControl(query string) bool {
 	switch first(query) {
 	case "SAVEPOINT", "RELEASE", "ROLLBACK", "SET", "RESET", "SHOW", "LOCK":
@@ -27,8 +27,8 @@ func IsQuery(query string) bool {
 	return false
 }
 
-// IsWith reports whether a statement begins with WITH, behind which Postgres
-// and SQLite take queries and changes.
+// IsWith reports whether a statement begins with WITH, which may introduce a
+// query or a change.
 func IsWith(query string) bool { return first(query) == "WITH" }
 
 // first returns a statement's first word in upper case, or "" for several

@@ -20,7 +20,7 @@ import (
 	"github.com/credent-go/credent/internal/states"
 )
 
-// A modifier says where its secrets go. The rows 1 and 2 are tenant a's.
+// A modifier's secrets know their location. Rows 1 and 2 are tenant a's.
 func TestModifiers(t *testing.T) {
 	t.Parallel()
 	first := func(s *entsql.Selector) { s.Where(entsql.EQ(s.C("id"), 1)) }
@@ -89,7 +89,7 @@ func TestModifiers(t *testing.T) {
 	}
 }
 
-// A modifier that sets an indexed secret sets its digest too.
+// A modifier that sets an indexed secret must also set its digest.
 func TestModifiersOfAnIndex(t *testing.T) {
 	t.Parallel()
 	s, d := stamp.At(fieldcrypt.New("new"), chestPIN, nil), stamp.DigestOf(fieldcrypt.New("new"), chestPIN, nil)
@@ -122,11 +122,10 @@ func TestModifiersOfAnIndex(t *testing.T) {
 		}
 		opensAs(t, name, row[0], chestPIN, "", test.pin)
 		if row[1] != digestOf(t, test.pin) {
-			t.Errorf("%s: the digest is another's", name)
+			t.Errorf("%s: the digest is another secret's", name)
 		}
 	}
-	// A secret that is cleared takes its digest with it, whatever SQL there is
-	// beside it.
+	// Clearing a secret clears its digest, with any other SQL in the update.
 	c := open(t, cryptdriver.Config{})
 	if err := c.create(t, "chest", 1, nil, set{"pin", "old"}, set{"note", "x"}); err != nil {
 		t.Fatal(err)
@@ -141,8 +140,8 @@ func TestModifiersOfAnIndex(t *testing.T) {
 	}
 }
 
-// A row's tenant may be the foreign key of an edge, which is cleared, set, or
-// copied from another table by the database.
+// A row's tenant may be an edge's foreign key. An update may clear or set it,
+// or the database may copy it from another table.
 func TestEdges(t *testing.T) {
 	t.Parallel()
 	edge := func(name string, nodes ...driver.Value) *sqlgraph.EdgeSpec {
@@ -208,13 +207,13 @@ func TestEdges(t *testing.T) {
 		row := c.row(t, "held", 1, "key", "user_id")
 		opensAs(t, name, row[0], heldKey, test.tenant, "text")
 		if row[1] != test.tenant {
-			t.Errorf("%s: the row is %q's", name, row[1])
+			t.Errorf("%s: the row's tenant is %q", name, row[1])
 		}
 	}
 }
 
 // The column that tenants are copied from changes only in a context that says
-// that the tokens are encrypted anew.
+// that the tokens are re-encrypted.
 func TestSource(t *testing.T) {
 	t.Parallel()
 	c := open(t, cryptdriver.Config{})
@@ -284,7 +283,7 @@ func TestSource(t *testing.T) {
 	}
 }
 
-// Tables of other packages pass by.
+// Other packages' tables aren't stamped.
 func TestOfNoColumn(t *testing.T) {
 	t.Parallel()
 	spec := sqlgraph.NewCreateSpec("others", sqlgraph.NewFieldSpec("id", field.TypeInt))

@@ -9,7 +9,7 @@ import (
 	"github.com/credent-go/credent/internal/fieldcrypt/blindindex"
 )
 
-// move adds a Move for each unique index that has rows the update may change.
+// move adds a [unique.Move] for each unique index that the update may affect.
 func (u *updating) move(dialect string) {
 	for _, c := range u.columns {
 		if c.Index == "" {

@@ -1,12 +1,11 @@
-// Package stamp completes the specs that ent makes its SQL of, so that every
-// secret among the arguments says where it is stored: its column, and the
-// row's tenant or ID. It adds the digests of blind indexes as columns of the
-// spec. Generated code calls it at ent's extension points; no SQL text is read
-// or changed.
+// Package stamp completes ent's specs, so that every secret among a statement's
+// arguments knows where it is stored: its column, and the row's tenant or ID.
+// It adds blind indexes' digests as columns of the spec. Generated code calls
+// it at ent's extension points; it doesn't read or change SQL text.
 //
 // Generated code doesn't know how its client encrypts, and can't return an
-// error from everywhere. So what must be refused travels as an argument, and
-// the driver refuses it.
+// error everywhere. So a refusal travels as an argument, and the driver returns
+// its error.
 package stamp
 
 import (
@@ -31,12 +30,10 @@ import (
 	"github.com/credent-go/credent/internal/fieldcrypt/seal"
 )
 
-// Errors of statements that would do something else with their secrets than
-// store each in one place.
+// Errors of statements that don't store each secret in exactly one place.
 var (
-	// ErrManyRows means that a statement would store one secret in many rows
-	// under one token, which would show a reader of the database that they are
-	// equal.
+	// ErrManyRows means that a statement would store one token in many rows,
+	// which would show a reader of the database that their secrets are equal.
 	ErrManyRows = errors.New("one token for many rows: set the secret row by row")
 
 	// ErrUncounted is an ErrManyRows of SQL that may store a secret in many
@@ -44,17 +41,16 @@ var (
 	ErrUncounted = fmt.Errorf("%w: its rows cannot be counted: run one statement, by ExecContext or with RETURNING",
 		ErrManyRows)
 
-	// ErrNoLocation means that a statement has a secret and nobody said where
-	// it is stored: it may be compared with. No two tokens are equal, not even
-	// of the same plaintext, so a comparison would never match, and its
-	// opposite always.
+	// ErrNoLocation means that a statement's argument is a secret without a
+	// location, perhaps to compare with. No two tokens are equal, even for the
+	// same plaintext, so = would never match, and <> always.
 	ErrNoLocation = errors.New("a secret cannot be compared in SQL: equal secrets have different tokens")
 )
 
-// At returns the argument that stands for a secret in the caller's own SQL,
-// where it is stored in a column, in a row of a tenant. The tenant may be nil
-// if the column has none, or if the row's ID tells it, as in a modifier of
-// UpdateOne. An absent secret gives nil.
+// At returns the argument that stores a secret by raw SQL, in a column of a
+// tenant's row. The tenant may be nil if the column has none, or if the row's
+// ID is known, as in a modifier of UpdateOne. At returns nil for an absent
+// secret.
 func At(value any, c column.Column, tenant any) any {
 	s, ok := fieldcrypt.AsSecret(value)
 	if !ok {
@@ -72,9 +68,9 @@ func At(value any, c column.Column, tenant any) any {
 	return arg
 }
 
-// DigestOf returns the argument that stands for a secret's digest in the
-// caller's own SQL, stored in the column's blind index beside [At], with the
-// same tenant. An absent secret gives nil.
+// DigestOf returns the argument that stores a secret's digest by raw SQL, in
+// the column's blind index. Use it together with [At], with the same tenant. It
+// returns nil for an absent secret.
 func DigestOf(value any, c column.Column, tenant any) any {
 	switch arg := At(value, c, tenant).(type) {
 	case *column.Arg:
@@ -87,11 +83,11 @@ func DigestOf(value any, c column.Column, tenant any) any {
 	}
 }
 
-// Recorder is a client's driver that says whether the client has a trail.
+// Recorder is a client's driver, which knows whether the client has a trail.
 type Recorder interface{ Records() bool }
 
-// Create completes the spec of one new row, for a client's driver. Generated
-// code defers it, as it sets the fields later.
+// Create completes the spec of one new row. drv is the client's driver.
+// Generated code defers the call, since it sets the fields later.
 func Create(drv dialect.Driver, client string, spec *sqlgraph.CreateSpec) {
 	columns := column.InTable(client, spec.Table)
 	if len(columns) > 0 {
@@ -103,13 +99,13 @@ func Create(drv dialect.Driver, client string, spec *sqlgraph.CreateSpec) {
 		spec.OnConflict = upsert(client, spec.OnConflict, []*sqlgraph.CreateSpec{spec})
 	}
 	isKnown := len(columns) > 0 || len(column.SourcedFrom(client, spec.Table)) > 0
-	if r, ok := drv.(Recorder); isKnown && (!ok || r.Records()) { // a transaction's driver doesn't say
+	if r, ok := drv.(Recorder); isKnown && (!ok || r.Records()) { // a transaction isn't a Recorder
 		record.Carry(client, spec)
 	}
 	condition.Demand(drv, spec.Fields)
 }
 
-// Batch completes the spec of a bulk after [Create] completed its rows.
+// Batch completes the spec of a bulk, after [Create] has completed its rows.
 func Batch(client string, spec *sqlgraph.BatchCreateSpec) {
 	if len(spec.OnConflict) > 0 && len(spec.Nodes) > 0 {
 		spec.OnConflict = upsert(client, spec.OnConflict, spec.Nodes)
@@ -145,8 +141,8 @@ func complete(columns []column.Column, fields []*sqlgraph.FieldSpec, at column.P
 	return fields
 }
 
-// tenanted returns the columns that have a tenant, which is the same for all
-// columns of a table.
+// tenanted returns the columns with a tenant. All columns of a table have the
+// same one.
 func tenanted(columns []column.Column) []column.Column {
 	return slices.DeleteFunc(slices.Clone(columns), func(c column.Column) bool { return c.Tenant == "" })
 }
@@ -170,9 +166,9 @@ func ownerOf(columns []column.Column, spec *sqlgraph.CreateSpec) (of seal.Owner)
 	return of
 }
 
-// TenantText returns the text by which a tenant is bound, and whether there is
-// one: a text itself, a UUID in lower case with hyphens, an integer in decimal
-// digits. Postgres casts each to the same text.
+// TenantText returns a tenant as the text that tokens are bound to, and false
+// for NULL. A text stays as it is, a UUID is in lower case with hyphens, an
+// integer in decimal digits. Postgres casts each to the same text.
 func TenantText(value any) (string, bool) {
 	switch value := value.(type) {
 	case nil:

@@ -26,7 +26,7 @@ import (
 	"github.com/credent-go/credent/internal/states"
 )
 
-const keyA = "cw_0x689RpI-jtRR7oE8h_eQsKImvJapLeSbXpwF4e4=" // of the specification's vectors
+const keyA = "cw_0x689RpI-jtRR7oE8h_eQsKImvJapLeSbXpwF4e4=" // from the Fernet spec's vectors
 
 func ring(tb testing.TB) *keyring.Ring {
 	tb.Helper()
@@ -37,8 +37,8 @@ func ring(tb testing.TB) *keyring.Ring {
 	return r
 }
 
-// The table rented has two secrets and a tenant, and no schema binds it. The
-// table held is bound, and its tenant is copied from owners by account_id. The
+// The table rented has two secrets and a tenant, and isn't bound by its schema.
+// The table held is, and its tenant is copied from owners by account_id. The
 // table chest has a secret with a blind index.
 var (
 	rentedKey = column.Column{Table: "rented", Name: "key", Size: 500, Type: "string", Tenant: "user_id"}
@@ -66,7 +66,7 @@ func register(c *column.Column) column.Field {
 	return f
 }
 
-// client is a database with the tables, as a client with a driver has it.
+// client is a database with the tables, behind a client's driver.
 type client struct {
 	db *sql.DB
 	dialect.Driver
@@ -99,7 +99,7 @@ func open(t *testing.T, cfg cryptdriver.Config) client {
 	return client{db, drv}
 }
 
-// row returns the values of a row, NULL as "", without its primary key.
+// row returns the values of the given columns of a row, with "" for NULL.
 func (c client) row(t *testing.T, table string, id int, columns ...string) []string {
 	t.Helper()
 	texts, dest := make([]sql.NullString, len(columns)), make([]any, len(columns))
@@ -117,8 +117,8 @@ func (c client) row(t *testing.T, table string, id int, columns ...string) []str
 	return values
 }
 
-// opensAs fails the test unless a token opens where it is, as a text of a
-// tenant; of an unbound column if the tenant is "".
+// opensAs fails the test unless a token opens to want at its location. If the
+// tenant is "", the column isn't bound.
 func opensAs(t *testing.T, name, token string, c column.Column, tenant, want string) {
 	t.Helper()
 	r := ring(t)
@@ -133,8 +133,8 @@ func opensAs(t *testing.T, name, token string, c column.Column, tenant, want str
 	}
 }
 
-// value is what the column's ValueScanner gives ent for a text, or the value
-// itself if it is no encrypted column.
+// value returns the argument that the column's ValueScanner makes of a text, or
+// v itself if the column isn't encrypted.
 func value(t *testing.T, table, name string, v any) driver.Value {
 	t.Helper()
 	f, ok := fields[table+"."+name]
@@ -177,8 +177,8 @@ func (c client) create(t *testing.T, table string, id int, opts []entsql.Conflic
 	return sqlgraph.CreateNode(t.Context(), c.Driver, spec)
 }
 
-// update changes the rows that match, as generated code does, and returns their
-// number. With an id it is an UpdateOne.
+// update changes the matching rows, as generated code does, and returns their
+// number. With an ID it is an UpdateOne.
 func (c client) update(t *testing.T, spec *sqlgraph.UpdateSpec, id any, sets ...set) (int, error) {
 	t.Helper()
 	for _, s := range sets {
@@ -212,8 +212,8 @@ func updateSpec(table string, columns ...string) *sqlgraph.UpdateSpec {
 	return spec
 }
 
-// Each type that ent scans a tenant into, and each that a statement may have,
-// gives the same text.
+// A tenant has the same text in every type that ent scans it into and that a
+// statement may have.
 func TestTenantText(t *testing.T) {
 	t.Parallel()
 	id := uuid.New()
@@ -248,14 +248,15 @@ func TestTenantText(t *testing.T) {
 	}
 }
 
-// At and DigestOf refuse what isn't a secret, and what the column can't hold.
+// At and DigestOf refuse a value that isn't a secret, or that the column can't
+// hold.
 func TestAt(t *testing.T) {
 	t.Parallel()
 	s := fieldcrypt.New("text")
 	var absent *fieldcrypt.Secret
 	for name, test := range map[string]struct {
 		got  any
-		want error // of a refusal; nil for none
+		want error // the refusal's error; nil for none
 		null bool
 	}{
 		"secret":           {stamp.At(s, chestPIN, nil), nil, false},
@@ -281,7 +282,7 @@ func TestAt(t *testing.T) {
 			stamp.At(fieldcrypt.New(fieldcrypt.Redacted), chestPIN, nil),
 			fieldcrypt.ErrRedacted, false,
 		},
-		"value of no value": {
+		"unencodable value": {
 			stamp.At(fieldcrypt.NewValue(map[string]any{"f": func() {}}), chestPIN, nil),
 			fieldcrypt.ErrValue, false,
 		},
@@ -301,15 +302,15 @@ func TestAt(t *testing.T) {
 	}
 }
 
-// A new row's secrets are sealed for its tenant, set as a field or by an edge,
-// and indexed.
+// A new row's secrets are sealed for its tenant, which a field or an edge sets,
+// and are indexed.
 func TestCreate(t *testing.T) {
 	t.Parallel()
 	bound := cryptdriver.Config{States: states.New(states.Binding, states.Require, rentedKey, rentedPIN)}
 	for name, test := range map[string]struct {
 		cfg    cryptdriver.Config
 		sets   []set
-		tenant string // that binds the token; "" for none
+		tenant string // that the token is bound to; "" for none
 		want   error
 	}{
 		"bound":              {bound, []set{{"user_id", "a"}, {"key", "text"}}, "a", nil},
@@ -352,7 +353,8 @@ func digestOf(t *testing.T, text string) string {
 	return string(digest)
 }
 
-// A digest follows its secret: on create, on update, and when it is cleared.
+// A digest follows its secret on create, on update, and when the secret is
+// cleared.
 func TestDigests(t *testing.T) {
 	t.Parallel()
 	c := open(t, cryptdriver.Config{})
@@ -381,7 +383,7 @@ func TestDigests(t *testing.T) {
 	step("clear one", "", first(c.update(t, updateSpec("chest", "id"), 1, set{"pin", nil})))
 	step("set again", "four", first(c.update(t, updateSpec("chest", "id"), 1, set{"pin", "four"})))
 	step("clear", "", first(c.update(t, updateSpec("chest", "id"), nil, set{"pin", nil})))
-	// A digest that somebody sets is replaced by the secret's.
+	// A digest set directly is replaced with the secret's.
 	spec := createSpec(t, "chest", 2, set{"pin", "five"})
 	spec.SetField("pin_index", field.TypeBytes, []byte("forged"))
 	stamp.Create(nil, "test", spec)
@@ -391,7 +393,7 @@ func TestDigests(t *testing.T) {
 	if got := c.row(t, "chest", 2, "pin_index")[0]; got != digestOf(t, "five") {
 		t.Errorf("got the digest %x", got)
 	}
-	// Clearing many at once is allowed, since NULL is no token.
+	// An update may clear many secrets at once, since NULL isn't a token.
 	if err := c.create(t, "chest", 1, []entsql.ConflictOption{
 		entsql.ConflictColumns("id"),
 		entsql.ResolveWithNewValues(),
@@ -442,7 +444,7 @@ func TestBatch(t *testing.T) {
 	}
 	opensAs(t, "new values", c.row(t, "rented", 1, "key")[0], rentedKey, "c", "new one")
 	opensAs(t, "new values", c.row(t, "rented", 2, "pin")[0], rentedPIN, "d", "p")
-	// One secret of a setter would go into each row that conflicts.
+	// A setter's secret would go into every conflicting row.
 	c = open(t, cryptdriver.Config{})
 	err := batch([]entsql.ConflictOption{entsql.ConflictColumns("id"), entsql.ResolveWith(func(s *entsql.UpdateSet) {
 		s.Set("key", stamp.OnConflict(fieldcrypt.New("shared"), rentedKey))
@@ -453,8 +455,8 @@ func TestBatch(t *testing.T) {
 	stamp.Batch("test", &sqlgraph.BatchCreateSpec{})
 }
 
-// An upsert leaves no token in another tenant's row. The row that conflicts is
-// tenant b's, the new one tenant a's.
+// An upsert leaves no token in another tenant's row. The conflicting row is
+// tenant b's, the new row tenant a's.
 func TestUpsert(t *testing.T) {
 	t.Parallel()
 	resolve := func(set func(*entsql.UpdateSet)) entsql.ConflictOption { return entsql.ResolveWith(set) }
@@ -463,7 +465,7 @@ func TestUpsert(t *testing.T) {
 	for name, test := range map[string]struct {
 		opts []entsql.ConflictOption
 		sets []set
-		own  bool // the row that conflicts is the new row's tenant's
+		own  bool // the conflicting row belongs to the new row's tenant
 		want []string
 	}{
 		"nothing": {
@@ -489,11 +491,11 @@ func TestUpsert(t *testing.T) {
 			false,
 			[]string{"b:old", "b:old pin", "b"},
 		},
-		"secret of another's, perhaps": {[]entsql.ConflictOption{
+		"secret, perhaps another tenant's row": {[]entsql.ConflictOption{
 			onID,
 			resolve(func(s *entsql.UpdateSet) { s.SetExcluded("key") }),
 		}, []set{{"key", "new"}}, false, nil},
-		"setter's, of another's, perhaps": {[]entsql.ConflictOption{
+		"setter's, perhaps another tenant's row": {[]entsql.ConflictOption{
 			onID,
 			resolve(func(s *entsql.UpdateSet) { s.Set("key", secret(rentedKey)) }),
 		}, []set{{"key", "new"}}, false, nil},
@@ -634,7 +636,7 @@ func TestUpsert(t *testing.T) {
 				}
 			}
 			if row[2] != test.want[2] {
-				t.Errorf("%s: the row is %s's", name, row[2])
+				t.Errorf("%s: the row's tenant is %s", name, row[2])
 			}
 		}
 	}
@@ -647,7 +649,7 @@ func TestUpsertOfAnIndex(t *testing.T) {
 	d := func(text string) any { return stamp.DigestOf(fieldcrypt.New(text), chestPIN, nil) }
 	for name, test := range map[string]struct {
 		set  func(*entsql.UpdateSet)
-		want string // "" for NULL, "-" if it is refused
+		want string // "" for NULL, "-" for a refusal
 	}{
 		"new values": {func(u *entsql.UpdateSet) { u.SetExcluded("pin").SetExcluded("pin_index") }, "new"},
 		"setter": {func(u *entsql.UpdateSet) {
@@ -691,13 +693,13 @@ func TestUpsertOfAnIndex(t *testing.T) {
 		}
 		opensAs(t, name, row[0], chestPIN, "", want)
 		if row[1] != digestOf(t, want) {
-			t.Errorf("%s: the digest is another's", name)
+			t.Errorf("%s: the digest is another secret's", name)
 		}
 	}
 }
 
-// An update stores a secret in one row, and leaves no token behind when the
-// tenant changes. The rows 1 and 2 are tenant a's.
+// An update stores a secret in one row, and leaves no token bound to the old
+// tenant when the tenant changes. Rows 1 and 2 are tenant a's.
 func TestUpdate(t *testing.T) {
 	t.Parallel()
 	first := func(s *entsql.Selector) { s.Where(entsql.EQ(s.C("id"), 1)) }
@@ -709,25 +711,25 @@ func TestUpdate(t *testing.T) {
 		sets      []set
 		n         int
 		want      error
-		key       string // what row 1 has afterwards, and for whom
+		key       string // row 1's tenant and secret afterwards
 	}{
-		"one":             {one, nil, []set{{"key", "new"}}, 1, nil, "a:new"},
-		"both":            {one, nil, []set{{"key", "new"}, {"pin", "p"}}, 1, nil, "a:new"},
-		"one of many":     {nil, first, []set{{"key", "new"}}, 1, nil, "a:new"},
-		"many":            {nil, nil, []set{{"key", "new"}}, 0, stamp.ErrManyRows, "a:old"},
-		"none":            {nil, none, []set{{"key", "new"}}, 0, nil, "a:old"},
-		"no secret":       {nil, nil, []set{{"kind", nil}}, 2, nil, "a:old"},
-		"to NULL":         {nil, nil, []set{{"key", nil}}, 2, nil, ""},
-		"the same tenant": {one, nil, []set{{"user_id", "a"}, {"key", "new"}}, 1, nil, "a:new"},
-		"move with all":   {one, nil, []set{{"user_id", "b"}, {"key", "new"}, {"pin", "p"}}, 1, nil, "b:new"},
-		"move, one NULL":  {one, nil, []set{{"user_id", "b"}, {"key", "new"}, {"pin", nil}}, 1, nil, "b:new"},
-		"move with half":  {one, nil, []set{{"user_id", "b"}, {"key", "new"}}, 0, seal.ErrWrongLocation, "a:old"},
-		"move":            {one, nil, []set{{"user_id", "b"}}, 0, seal.ErrWrongLocation, "a:old"},
-		"no move":         {one, nil, []set{{"user_id", "a"}}, 1, nil, "a:old"},
-		"move of many":    {nil, nil, []set{{"user_id", "b"}}, 0, seal.ErrWrongLocation, "a:old"},
-		"move of none":    {nil, none, []set{{"user_id", "b"}}, 0, seal.ErrWrongLocation, "a:old"},
-		"move to nobody":  {one, nil, []set{{"user_id", nil}}, 0, seal.ErrWrongLocation, "a:old"},
-		"leave with all":  {one, nil, []set{{"user_id", nil}, {"key", nil}, {"pin", nil}}, 1, nil, ""},
+		"one":               {one, nil, []set{{"key", "new"}}, 1, nil, "a:new"},
+		"both":              {one, nil, []set{{"key", "new"}, {"pin", "p"}}, 1, nil, "a:new"},
+		"one of many":       {nil, first, []set{{"key", "new"}}, 1, nil, "a:new"},
+		"many":              {nil, nil, []set{{"key", "new"}}, 0, stamp.ErrManyRows, "a:old"},
+		"none":              {nil, none, []set{{"key", "new"}}, 0, nil, "a:old"},
+		"no secret":         {nil, nil, []set{{"kind", nil}}, 2, nil, "a:old"},
+		"to NULL":           {nil, nil, []set{{"key", nil}}, 2, nil, ""},
+		"the same tenant":   {one, nil, []set{{"user_id", "a"}, {"key", "new"}}, 1, nil, "a:new"},
+		"move with all":     {one, nil, []set{{"user_id", "b"}, {"key", "new"}, {"pin", "p"}}, 1, nil, "b:new"},
+		"move, one NULL":    {one, nil, []set{{"user_id", "b"}, {"key", "new"}, {"pin", nil}}, 1, nil, "b:new"},
+		"move with half":    {one, nil, []set{{"user_id", "b"}, {"key", "new"}}, 0, seal.ErrWrongLocation, "a:old"},
+		"move":              {one, nil, []set{{"user_id", "b"}}, 0, seal.ErrWrongLocation, "a:old"},
+		"no move":           {one, nil, []set{{"user_id", "a"}}, 1, nil, "a:old"},
+		"move of many":      {nil, nil, []set{{"user_id", "b"}}, 0, seal.ErrWrongLocation, "a:old"},
+		"move of none":      {nil, none, []set{{"user_id", "b"}}, 0, seal.ErrWrongLocation, "a:old"},
+		"move to no tenant": {one, nil, []set{{"user_id", nil}}, 0, seal.ErrWrongLocation, "a:old"},
+		"leave with all":    {one, nil, []set{{"user_id", nil}, {"key", nil}, {"pin", nil}}, 1, nil, ""},
 		"leave with one": {
 			one, nil,
 			[]set{{"user_id", nil}, {"key", nil}, {"pin", "p"}},
@@ -779,14 +781,15 @@ func TestUpdate(t *testing.T) {
 			}
 			if strings.HasPrefix(test.key, "a:") {
 				if got := c.row(t, "rented", 1, "user_id")[0]; got != "a" {
-					t.Errorf("%s: the row is %q's", name, got)
+					t.Errorf("%s: the row's tenant is %q", name, got)
 				}
 			}
 		}
 	}
 }
 
-// A row that isn't there, in a table with secrets that need its tenant.
+// TestUpdateOfNoRow updates a missing row, in a table with secrets that need
+// its tenant.
 func TestUpdateOfNoRow(t *testing.T) {
 	t.Parallel()
 	c := open(t, cryptdriver.Config{})
@@ -797,7 +800,7 @@ func TestUpdateOfNoRow(t *testing.T) {
 	}
 }
 
-// An update in a caller's transaction sees what it did before.
+// An update in the caller's transaction sees the transaction's earlier changes.
 func TestUpdateInTx(t *testing.T) {
 	t.Parallel()
 	c := open(t, cryptdriver.Config{})
@@ -821,8 +824,8 @@ func TestUpdateInTx(t *testing.T) {
 	opensAs(t, "in a transaction", c.row(t, "held", 1, "key")[0], heldKey, "a", "newer")
 }
 
-// txDriver is a transaction as ent's clients have it, within which there is no
-// other.
+// txDriver is a transaction, as the driver of ent's transactional client. It
+// can't start another one.
 type txDriver struct{ dialect.ExecQuerier }
 
 func (d txDriver) Tx(context.Context) (dialect.Tx, error) { return d, nil }

@@ -16,9 +16,9 @@ import (
 	"github.com/credent-go/credent/internal/fieldcrypt/seal"
 )
 
-// Update completes the spec of an update. An update of many rows that sets a
-// secret may match one row: Update finds it over drv, and pins it. It reports
-// whether there is none to update.
+// Update completes the spec of an update. An update of many rows may set a
+// secret if it matches one row: Update finds the row over drv, and pins it.
+// none is true if no row matches.
 func Update(
 	ctx context.Context, client string, drv dialect.Driver, spec *sqlgraph.UpdateSpec, one bool,
 ) (none bool, err error) {
@@ -54,13 +54,13 @@ func Update(
 type updating struct {
 	spec    *sqlgraph.UpdateSpec
 	columns []column.Column
-	ids     []any // of the rows, at most two; nil if they aren't known
+	ids     []any // of the matching rows, at most two; nil if unknown
 }
 
 func (u *updating) sets(name string) bool   { return entspec.Field(u.spec.Fields.Set, name) != nil }
 func (u *updating) clears(name string) bool { return entspec.Field(u.spec.Fields.Clear, name) != nil }
 
-// secret returns a column that the update sets to a secret, or nil.
+// secret returns a column that the update sets, or nil.
 func (u *updating) secret() *column.Column {
 	for i := range u.columns {
 		if f := entspec.Field(u.spec.Fields.Set, u.columns[i].Name); f != nil {
@@ -72,7 +72,7 @@ func (u *updating) secret() *column.Column {
 	return nil
 }
 
-// emptyIndexes empties the digests of secrets that the update clears.
+// emptyIndexes clears the digests of secrets that the update clears.
 func (u *updating) emptyIndexes() {
 	for _, c := range u.columns {
 		if c.Index != "" && u.clears(c.Name) && !u.clears(c.Index) {
@@ -81,8 +81,8 @@ func (u *updating) emptyIndexes() {
 	}
 }
 
-// stamp tells the secrets their row, and guards a change of the row's tenant,
-// which would leave behind the tokens that the update keeps.
+// stamp gives the secrets their row, and guards a change of the row's tenant:
+// tokens that the update keeps would belong to the wrong tenant.
 func (u *updating) stamp() {
 	var id any
 	if len(u.ids) == 1 {
@@ -96,7 +96,8 @@ func (u *updating) stamp() {
 	u.spec.Fields.Set = complete(u.columns, u.spec.Fields.Set, at)
 }
 
-// guardTenant returns the tenant that an update sets, and whether it does.
+// guardTenant guards a change of the tenant. It returns the tenant that the
+// update sets, and whether it sets one.
 func (u *updating) guardTenant(id any) (to seal.Owner, moved bool) {
 	scoped := tenanted(u.columns)
 	if len(scoped) == 0 {
@@ -122,7 +123,7 @@ func (u *updating) guardTenant(id any) (to seal.Owner, moved bool) {
 		if target = via; tenant == nil {
 			guard.Columns = scoped
 		}
-	case via != nil: // if the tenant stays, the database copies the new account's
+	case via != nil: // if the tenant doesn't change, the database copies the new account's
 		guard.Columns, guard.Differs = scoped, true
 	case tenant == nil || len(kept) == 0:
 		return to, moved
@@ -144,7 +145,7 @@ func (u *updating) emptiesTenant(name string) bool {
 	})
 }
 
-// guardEmptied guards an update that leaves secrets in a row of nobody.
+// guardEmptied guards an update that leaves secrets in a row without a tenant.
 func (u *updating) guardEmptied(scoped []column.Column) {
 	left := slices.DeleteFunc(slices.Clone(scoped), func(c column.Column) bool { return u.clears(c.Name) })
 	if len(left) == 0 {
@@ -155,8 +156,8 @@ func (u *updating) guardEmptied(scoped []column.Column) {
 	u.spec.AddModifier(func(b *entsql.UpdateBuilder) { carry(b, &column.Guard{Columns: left, Refuse: refuse}) })
 }
 
-// pin makes the update change the row it found, and no row that begins to
-// match meanwhile.
+// pin restricts the update to the row it found, so that it doesn't change a row
+// that begins to match meanwhile.
 func (u *updating) pin() {
 	before, name, id := u.spec.Predicate, u.spec.Node.ID.Column, u.ids[0]
 	u.spec.Predicate = func(s *entsql.Selector) {
@@ -168,8 +169,8 @@ func (u *updating) pin() {
 }
 
 // find returns the IDs of the rows that the update matches, at most two. It
-// asks by the spec's own predicate: a query of the client would pass the
-// caller's interceptors, which narrow it.
+// uses the spec's predicate, since the caller's interceptors could narrow a
+// query of the client.
 func (u *updating) find(ctx context.Context, drv dialect.Driver) (ids []any, err error) {
 	b, node := entsql.Dialect(drv.Dialect()), u.spec.Node
 	s := b.Select().From(b.Table(node.Table).Schema(node.Schema)).WithContext(ctx)
@@ -199,8 +200,8 @@ func (u *updating) find(ctx context.Context, drv dialect.Driver) (ids []any, err
 	return ids, rows.Err()
 }
 
-// guardSource guards a change of the column that the database copies the
-// tenant of other tables' tokens from.
+// guardSource guards a change of the column that the database copies other
+// tables' tenants from.
 func (u *updating) guardSource(sourced []column.Column) {
 	if len(sourced) == 0 {
 		return
@@ -222,22 +223,20 @@ func (u *updating) guardSource(sourced []column.Column) {
 
 func errMovesSource(c column.Column) error {
 	return c.Wrap("encrypt", fmt.Errorf("%w: tokens depend on %s.%s: change that by an update of the client that "+
-		"sets it, in a transaction, in which they are encrypted anew", seal.ErrWrongLocation, c.Source, c.SourceTenant))
+		"sets it, in a transaction, which re-encrypts them", seal.ErrWrongLocation, c.Source, c.SourceTenant))
 }
 
-// columnsOf returns the columns that an update sets.
 func columnsOf(b *entsql.UpdateBuilder) []string {
 	return (&entsql.UpdateSet{UpdateBuilder: b}).UpdateColumns()
 }
 
-// carry adds an argument to a statement, in a condition that is always true.
+// carry adds a guard to a statement, in a condition that is always true.
 func carry(b *entsql.UpdateBuilder, guard *column.Guard) {
 	guard.Stored = 1
 	b.Where(entsql.P(func(b *entsql.Builder) { b.WriteString("CAST(").Arg(guard).WriteString(" AS INTEGER) = 1") }))
 }
 
-// rawArg returns the secret, or the digest's, that the caller's own SQL
-// stores, or nil.
+// rawArg returns the argument if it is raw SQL's secret or digest, or nil.
 func rawArg(arg any) *column.Arg {
 	a, _ := arg.(*column.Arg)
 	if d, ok := arg.(*column.Digest); ok {
@@ -249,13 +248,13 @@ func rawArg(arg any) *column.Arg {
 	return nil
 }
 
-// checkModifiers is an update's last modifier: it looks at what the caller's
-// modifiers have set.
+// checkModifiers is an update's last modifier. It checks the columns that the
+// caller's modifiers have set.
 func (u *updating) checkModifiers(b *entsql.UpdateBuilder) {
 	names := columnsOf(b)
 	for _, c := range u.columns {
 		if c.Index != "" && slices.Contains(names, c.Name) && !slices.Contains(names, c.Index) {
-			b.Set(c.Index, &column.Refusal{Err: errNoDigest(c)}) // AddError would lose what it wraps
+			b.Set(c.Index, &column.Refusal{Err: errNoDigest(c)}) // AddError would lose the wrapped error
 		}
 	}
 	if scoped := tenanted(u.columns); len(scoped) > 0 {

@@ -22,12 +22,12 @@ func errNoDigest(c column.Column) error {
 		blindindex.ErrBlindIndex, c.Index))
 }
 
-// OnConflict returns the argument that an upsert's setter stores in the row
-// that conflicts. The row's tenant is the new row's.
+// OnConflict returns the argument that an upsert's setter stores in the
+// conflicting row. The row's tenant is the new row's.
 func OnConflict(value any, c column.Column) any { return At(value, c, nil) }
 
-// upsert appends an option that looks at what the others set: a digest must
-// follow its secret, and no token may end in another tenant's row.
+// upsert appends an option that checks the others: they must set a digest
+// together with its secret, and store no token in another tenant's row.
 func upsert(client string, opts []entsql.ConflictOption, specs []*sqlgraph.CreateSpec) []entsql.ConflictOption {
 	columns, sourced := column.InTable(client, specs[0].Table), column.SourcedFrom(client, specs[0].Table)
 	if len(columns) == 0 && len(sourced) == 0 {
@@ -47,7 +47,7 @@ func upsert(client string, opts []entsql.ConflictOption, specs []*sqlgraph.Creat
 	return append(u.opts, entsql.ResolveWith(u.check))
 }
 
-// upserting is one upsert.
+// upserting is one call of upsert.
 type upserting struct {
 	columns, sourced []column.Column
 	specs            []*sqlgraph.CreateSpec
@@ -55,7 +55,7 @@ type upserting struct {
 	guard            *column.Guard // carries a refusal that depends on the client
 }
 
-// kind is what an upsert sets a column to.
+// kind says what an upsert sets a column to.
 type kind int
 
 const (
@@ -65,9 +65,9 @@ const (
 	other                // an argument or an expression
 )
 
-// kindOf finds that out by ent's public API: setting a column once more to
-// what it is set to leaves the text of the statement as it is. A column that
-// is set to NULL is in another list, which then grows.
+// kindOf uses ent's public API: setting a column again to the same value
+// doesn't change the statement's text. Columns set to NULL are in another list,
+// which then grows.
 func (u *upserting) kindOf(set *entsql.UpdateSet, name string) kind {
 	if !slices.Contains(set.UpdateColumns(), name) {
 		return unset
@@ -95,8 +95,8 @@ func (u *upserting) kindOf(set *entsql.UpdateSet, name string) kind {
 	return other
 }
 
-// inTarget reports whether a column is named in ON CONFLICT (…), by the
-// text that ent writes for the options alone.
+// inTarget reports whether ON CONFLICT (…) names a column, by the text that ent
+// writes for the options alone.
 func (u *upserting) inTarget(name string) bool {
 	text, _ := entsql.Dialect(dialect.Postgres).Insert("t").Default().
 		OnConflict(u.opts...).OnConflict(entsql.ConflictWhere(nil), entsql.DoNothing()).Query()
@@ -112,7 +112,7 @@ func (u *upserting) check(set *entsql.UpdateSet) {
 			continue
 		}
 		switch secret, index := u.kindOf(set, c.Name), u.kindOf(set, c.Index); {
-		case secret == unset && index == excluded: // of an immutable secret
+		case secret == unset && index == excluded: // the secret is immutable
 			set.SetIgnore(c.Index)
 		case secret != index:
 			set.Set(c.Index, &column.Refusal{Err: errNoDigest(c)})
@@ -123,7 +123,7 @@ func (u *upserting) check(set *entsql.UpdateSet) {
 	_, args := set.Query()
 	for _, arg := range args {
 		if _, ok := arg.(*column.Refusal); ok {
-			return // the driver refuses the statement for that reason
+			return // the driver returns its error
 		}
 	}
 	for _, arg := range args {
@@ -136,9 +136,9 @@ func (u *upserting) check(set *entsql.UpdateSet) {
 	}
 }
 
-// checkMove refuses an upsert that leaves a row's secret alone, and makes the
-// row one that the unique index compares with others, while the keyring has
-// several keys: nobody would claim the secret's digests.
+// checkMove refuses an upsert, while the keyring has several keys, that leaves
+// a row's secret alone but makes the unique index compare the row with others:
+// the secret's digests wouldn't be claimed.
 func (u *upserting) checkMove(set *entsql.UpdateSet, c column.Column) {
 	cfg, err := blindindex.Of(c)
 	if err != nil {
@@ -159,7 +159,7 @@ func (u *upserting) checkMove(set *entsql.UpdateSet, c column.Column) {
 	}
 }
 
-// stamp tells a secret of a setter its row: the tenant is the new row's.
+// stamp gives a setter's secret its row. The tenant is the new row's.
 func (u *upserting) stamp(a *column.Arg) {
 	a.Pinned = true
 	if len(u.specs) > 1 {
@@ -176,10 +176,10 @@ func (u *upserting) stamp(a *column.Arg) {
 	}
 }
 
-// checkTenant returns why an upsert could leave a token in a row of another
-// tenant, or nil. The row that conflicts is the new row's tenant's if the
-// conflict is about the tenant as well, or if the upsert sets it to the new
-// row's; then it must set every secret too.
+// checkTenant returns why an upsert could leave a token in another tenant's
+// row, or nil. The conflicting row belongs to the new row's tenant if the
+// conflict columns include the tenant. Otherwise the upsert must set the tenant
+// to the new row's, and every secret.
 func (u *upserting) checkTenant(set *entsql.UpdateSet, args []any) error {
 	if len(u.sourced) > 0 && u.kindOf(set, u.sourced[0].SourceTenant) != unset &&
 		!u.inTarget(u.sourced[0].SourceTenant) {
@@ -204,7 +204,7 @@ func (u *upserting) checkTenant(set *entsql.UpdateSet, args []any) error {
 	case excluded:
 		moved, sure = !sure, true
 	default:
-		return refuse(scoped[0], "it sets "+tenant+" to something else")
+		return refuse(scoped[0], "it sets "+tenant+" to another value")
 	}
 	for _, c := range scoped {
 		switch stored := u.kindOf(set, c.Name); {
@@ -212,25 +212,26 @@ func (u *upserting) checkTenant(set *entsql.UpdateSet, args []any) error {
 			return refuse(c, "it sets "+tenant+" and must set this too")
 		case stored == unset, stored == null:
 		case !sure:
-			return refuse(c, "the row that conflicts may be another's")
+			return refuse(c, "the conflicting row may be another tenant's")
 		case stored == other && !isSecret(args, c):
-			return refuse(c, "it sets this to something that is no secret")
+			return refuse(c, "it sets this to a value that isn't a secret")
 		}
 	}
 	return nil
 }
 
-// isSecret reports whether a setter's secret for a column is among arguments.
+// isSecret reports whether a setter's secret for a column is among the
+// arguments.
 func isSecret(args []any, c column.Column) bool {
 	return slices.ContainsFunc(args, func(arg any) bool {
 		a, ok := arg.(*column.Arg)
-		_, bare := fieldcrypt.AsSecret(arg) // which the driver refuses
+		_, bare := fieldcrypt.AsSecret(arg) // the driver refuses it
 		return bare || ok && a.Raw && a.Column.Name == c.Name
 	})
 }
 
-// refuse lets the driver refuse the statement if the client scopes one of its
-// columns.
+// refuse makes the driver return err if the keys of one of the columns depend
+// on the tenant.
 func (u *upserting) refuse(args []any, err error) {
 	if u.guard != nil {
 		u.guard.Refuse = err

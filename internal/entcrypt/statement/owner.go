@@ -43,8 +43,8 @@ func (s *sealing) lookArg(i int, arg *column.Arg) error {
 	return nil
 }
 
-// lookOwner finds the tenant of the row that an argument is stored in. Call
-// names what the caller's own SQL has it from.
+// lookOwner finds the tenant of the row that an argument is stored in. call
+// names the function that made the argument, for errors.
 func (s *sealing) lookOwner(i int, arg *column.Arg, call string) error {
 	c := arg.Column
 	switch {
@@ -53,8 +53,8 @@ func (s *sealing) lookOwner(i int, arg *column.Arg, call string) error {
 	case arg.Owned && arg.Raw && arg.ID != nil:
 		row, err := s.tenantOf(arg.Where(), arg.ID)
 		if err == nil && row.is && row.tenant != arg.Tenant {
-			err = c.Wrap("encrypt", fmt.Errorf("%w: %s says another %s than the row has", seal.ErrWrongLocation,
-				call, c.Tenant))
+			err = c.Wrap("encrypt", fmt.Errorf("%w: the %s given to %s is not the row's", seal.ErrWrongLocation,
+				c.Tenant, call))
 		}
 		if err != nil {
 			return err
@@ -78,7 +78,6 @@ func (s *sealing) lookOwner(i int, arg *column.Arg, call string) error {
 	return nil
 }
 
-// own notes the tenant of an argument's row.
 func (s *sealing) own(i int, tenant string) {
 	if s.owners == nil {
 		s.owners = make([]seal.Owner, len(s.Args))
@@ -86,7 +85,7 @@ func (s *sealing) own(i int, tenant string) {
 	s.owners[i] = seal.Owner{Tenant: tenant, Known: true}
 }
 
-// owner returns the tenant of an argument's row, as far as that matters.
+// owner returns the tenant of an argument's row, or zero if it doesn't matter.
 func (s *sealing) owner(i int) seal.Owner {
 	if s.owners == nil {
 		return seal.Owner{}
@@ -94,8 +93,8 @@ func (s *sealing) owner(i int) seal.Owner {
 	return s.owners[i]
 }
 
-// lookDigest finds the tenant of a digest's row, if its key depends on
-// that.
+// lookDigest finds the tenant of a digest's row, if its key depends on the
+// tenant.
 func (s *sealing) lookDigest(i int, arg *column.Arg) error {
 	if arg.Refuse != nil {
 		return arg.Refuse
@@ -110,8 +109,8 @@ func (s *sealing) lookDigest(i int, arg *column.Arg) error {
 	return nil
 }
 
-// lookLookup finds the tenant of the rows that are looked up, if the keys of
-// their digests depend on that.
+// lookLookup notes the tenant of the rows looked up, if the keys of their
+// digests depend on it.
 func (s *sealing) lookLookup(i int, l *blindindex.Digests) error {
 	c := l.Column()
 	switch {
@@ -125,7 +124,7 @@ func (s *sealing) lookLookup(i int, l *blindindex.Digests) error {
 	return nil
 }
 
-// lookGuard refuses a value that would leave tokens behind.
+// lookGuard refuses a value that would leave tokens with the wrong tenant.
 func (s *sealing) lookGuard(g *column.Guard) error {
 	i := slices.IndexFunc(g.Columns, func(c column.Column) bool { return s.Policy.IsScoped(&c) })
 	switch {
@@ -147,7 +146,7 @@ func (s *sealing) lookGuard(g *column.Guard) error {
 	text, ok := stamp.TenantText(g.Stored)
 	switch {
 	case g.Differs && ok && text == row.tenant:
-		return c.Wrap("encrypt", fmt.Errorf("%w: an update that sets %s must set another %s than the row has",
+		return c.Wrap("encrypt", fmt.Errorf("%w: an update that sets %s must set a different %s",
 			seal.ErrWrongLocation, c.Via, c.Tenant))
 	case !g.Differs && (!ok || text != row.tenant):
 		return c.Wrap("encrypt", fmt.Errorf("%w: an update that changes %s must set all of its secrets too",
@@ -156,7 +155,7 @@ func (s *sealing) lookGuard(g *column.Guard) error {
 	return nil
 }
 
-// giveKeys gives the owners of the secrets their keys.
+// giveKeys gives the secrets' owners their keys.
 func (s *sealing) giveKeys() error {
 	if s.Policy.Tenants == nil || s.owners == nil {
 		return nil
@@ -181,7 +180,7 @@ func (s *sealing) giveKeys() error {
 		}
 	}
 	if len(written) > 0 && s.Tx == nil && (s.Careful || s.condition == nil) {
-		return ErrNeedsTx // which reads them: what the client knows may be gone
+		return ErrNeedsTx // it reads them: the server may have lost cached keys
 	}
 	if err := s.readKeys(written, tenantkey.Made, "encrypt"); err != nil {
 		return err
@@ -192,7 +191,7 @@ func (s *sealing) giveKeys() error {
 	return s.readKeys(looked, tenantkey.Current, "look up")
 }
 
-// readKeys gives the owners among tenants their keys.
+// readKeys gives the owners of the given tenants their keys.
 func (s *sealing) readKeys(tenants []string, need tenantkey.Need, op string) error {
 	if len(tenants) == 0 {
 		return nil
@@ -215,8 +214,8 @@ func (s *sealing) readKeys(tenants []string, need tenantkey.Need, op string) err
 	return nil
 }
 
-// keys returns tenants' keys. On SQLite a transaction that reads them becomes
-// one that writes first, which a later statement couldn't make it.
+// keys returns tenants' keys. On SQLite, a transaction writes before it reads
+// them, since it may be unable to become a writer afterwards.
 func (c Conn) keys(ctx context.Context, tenants []string, need tenantkey.Need) (map[string]*tenantkey.Sealing, error) {
 	if need == tenantkey.Made && c.Tx != nil && c.Dialect == dialect.SQLite && !c.Tx.Locked.Swap(true) {
 		if err := c.Next.Exec(ctx, `UPDATE "`+tenantkey.Table+`" SET "tenant" = "tenant" WHERE "tenant" = ''`, []any{}, nil); err != nil {
@@ -227,7 +226,7 @@ func (c Conn) keys(ctx context.Context, tenants []string, need tenantkey.Need) (
 }
 
 // columnOf returns the column of an argument that keys depend on, and whether
-// it is stored, or looked up.
+// the argument is stored rather than looked up.
 func columnOf(arg any) (c *column.Column, stores bool) {
 	switch arg := arg.(type) {
 	case *column.Arg:
@@ -242,8 +241,8 @@ func columnOf(arg any) (c *column.Column, stores bool) {
 	return nil, false
 }
 
-// named returns a column as SQL of the connection's database names it: ent
-// leaves schemas out for SQLite.
+// named returns a column as the connection's SQL names it: ent omits schemas on
+// SQLite.
 func (c Conn) named(of column.Column) column.Column {
 	if c.Dialect == dialect.SQLite {
 		return of.InSchema("")
@@ -251,8 +250,8 @@ func (c Conn) named(of column.Column) column.Column {
 	return of
 }
 
-// tenantOf returns the tenant of the row with a primary key, and keeps that
-// from changing until the transaction ends.
+// tenantOf returns the tenant of the row with a primary key, and keeps the
+// tenant from changing until the transaction ends.
 func (s *sealing) tenantOf(c column.Column, id any) (found, error) {
 	if !s.InTx {
 		return found{}, c.Wrap("encrypt", fmt.Errorf("%w: it needs the row's %s; %w", seal.ErrNoTenant,

@@ -20,18 +20,17 @@ import (
 
 var errAbsent = errors.New("the secret is absent")
 
-// Sealer encrypts secrets without a statement, as a client's driver does. It
+// Sealer encrypts secrets like a client's driver, but without a statement. It
 // is safe for concurrent use, except Prepare.
 type Sealer struct {
 	Policy *seal.Policy
 	Tx     *tenantkey.Tx
-	keys   map[string]*tenantkey.Sealing // what Prepare found
+	keys   map[string]*tenantkey.Sealing // set by Prepare
 }
 
-// Prepare reads the keys of the tenants of the rows that are sealed next, and
-// makes those that are missing, in the transaction that will store the rows:
-// while they are sent the connection isn't free. It replaces what was prepared
-// before.
+// Prepare reads the keys of the tenants of the next rows, and makes missing
+// keys. tx is the transaction that will store the rows, since its connection is
+// busy while they are sent. It replaces the keys of an earlier Prepare.
 func (s *Sealer) Prepare(ctx context.Context, tx dialect.ExecQuerier, d string, tenants []string) (err error) {
 	if s.Policy.Tenants == nil {
 		return nil
@@ -48,10 +47,10 @@ func (s *Sealer) Prepare(ctx context.Context, tx dialect.ExecQuerier, d string, 
 	return nil
 }
 
-// Seal encrypts a secret for a column, in a tenant's row, and returns what the
-// column's blind index holds for it, or nil. Errors are the column's Value's
-// and a driver's; and [blindindex.ErrBlindIndex] for a unique index while
-// the keyring has several keys, for which one statement isn't enough.
+// Seal encrypts a secret for a column in a tenant's row, and returns its digest
+// for the column's blind index, or nil. Errors are the column's Value's and a
+// driver's, and [blindindex.ErrBlindIndex] for a unique index while the keyring
+// has several keys, which takes more than one statement.
 func (s *Sealer) Seal(
 	of field.TypeValueScanner[fieldcrypt.Secret], secret fieldcrypt.Secret, tenant string,
 ) (token string, digest []byte, err error) {
@@ -84,8 +83,8 @@ func (s *Sealer) Seal(
 	return token, digest, nil
 }
 
-// claimOf returns what a statement stores in a blind index, and what to store
-// after it; see [blindindex.Digester.Claim].
+// claimOf returns the digest that a statement stores in a blind index, and the
+// digests to store after it; see [blindindex.Digester.Claim].
 func claimOf(
 	c *seal.Policy, arg *column.Arg, of seal.Owner,
 ) (w unique.Wanted, first []byte, steps [][]byte, err error) {
@@ -96,7 +95,7 @@ func claimOf(
 	return unique.Want(c, arg.Column, plaintext, of)
 }
 
-// refusal refuses an argument.
+// refusal returns the error for a refused argument.
 func refusal(format string, args ...any) error {
 	return &fieldcrypt.Error{Op: "encrypt", Err: fmt.Errorf(format, args...)}
 }

@@ -1,7 +1,7 @@
-// Package statement seals the arguments of a statement: it replaces stamped
-// arguments by tokens and digests, by their type, and refuses secrets that
-// nobody said the place of. It looks up the tenant of the row that an update
-// changes, and says what has to follow the statement in the same transaction.
+// Package statement seals a statement's arguments: it replaces stamped
+// arguments with tokens and digests, by their type, and refuses secrets without
+// a known location. It looks up the tenant of the row that an update changes,
+// and returns the statements that must follow in the same transaction.
 package statement
 
 import (
@@ -34,38 +34,39 @@ import (
 )
 
 // ErrTooManyArgs means that a statement has more arguments than the database
-// takes. lib/pq would break its connection.
+// accepts. lib/pq would break its connection.
 var ErrTooManyArgs = errors.New("too many arguments for one statement: split it")
 
-// maxArgs is the number of arguments that a database takes: a 16-bit count in
+// maxArgs is the number of arguments that a database accepts: a 16-bit count in
 // Postgres' protocol, and SQLite's default SQLITE_MAX_VARIABLE_NUMBER.
 var maxArgs = map[string]int{dialect.Postgres: 65_535, dialect.SQLite: 32_766}
 
-// ErrNeedsTx means that a statement needs others beside it, in one
-// transaction, and is in none.
+// ErrNeedsTx means that a statement needs other statements in the same
+// transaction, but isn't in one.
 var ErrNeedsTx = unique.ErrNeedsTx
 
-// Conn is a connection, or a transaction, and how its client encrypts.
+// Conn is a connection or a transaction, with its client's policy.
 type Conn struct {
 	Next    dialect.ExecQuerier
 	Policy  *seal.Policy
 	Dialect string
 	InTx    bool
-	Tx      *tenantkey.Tx // nil outside of a transaction
-	Careful bool          // what depends on tenants' keys needs a transaction
-	// Read runs a query whose secrets know their keys.
+	Tx      *tenantkey.Tx // nil outside a transaction
+	Careful bool          // statements that depend on tenants' keys need a transaction
+	// Read runs a query, and gives its secrets their keys.
 	Read   func(ctx context.Context, on Conn, query string, args []any) (*entsql.Rows, error)
 	Gaps   *unique.Memory // of the client
 	Tables *owner.Tables  // of the client
 }
 
-// Sealed is a statement's arguments as they are to be sent, and what follows.
+// Sealed holds a statement's arguments as sent, and the work that follows.
 type Sealed struct {
 	Args    []any
-	Most    int64 // rows that it may affect; 0 for any number
-	Nothing bool  // it updates a row that isn't there, and must not run
+	Most    int64 // rows that the statement may affect; 0 for any number
+	Nothing bool  // it updates a row that doesn't exist, and must not run
 	Armed   bool  // it fails with blindindex.Trap if rows lack a digest
-	// Conditional says that it fails unless the database has the tenants' keys.
+	// Conditional means that it fails unless the database has the tenants'
+	// keys.
 	Conditional bool
 	Key         record.Key
 
@@ -74,7 +75,7 @@ type Sealed struct {
 	claims []unique.Claim
 }
 
-// Ends reports whether something follows the statement.
+// Ends reports whether work follows the statement.
 func (s Sealed) Ends() bool { return len(s.claims) > 0 || s.Most > 0 }
 
 // CheckRows returns an [stamp.ErrManyRows] if a statement affected more rows
@@ -89,7 +90,7 @@ func (s Sealed) CheckRows(n int64) error {
 	return s.of.Wrap("encrypt", fmt.Errorf("%w: the statement stores it in %d", stamp.ErrManyRows, n))
 }
 
-// Claim runs what follows the statement, in its transaction.
+// Claim runs the claims that follow the statement, in its transaction.
 func (s Sealed) Claim(ctx context.Context, on dialect.ExecQuerier) error {
 	for _, c := range s.claims {
 		if err := c.Run(ctx, on); err != nil {
@@ -99,7 +100,7 @@ func (s Sealed) Claim(ctx context.Context, on dialect.ExecQuerier) error {
 	return nil
 }
 
-// sealing is one call of seal.
+// sealing is one call of Seal.
 type sealing struct {
 	Conn
 	Sealed
@@ -109,16 +110,16 @@ type sealing struct {
 	raw    map[string]*rawUse // by column
 	unique *unique.Rows
 
-	condition *condition.Keys // one of the statement's; nil without
+	condition *condition.Keys // from one of the arguments; nil for none
 }
 
-// found is what a look-up of a row's tenant found.
+// found is the result of looking up a row's tenant.
 type found struct {
 	tenant string
 	is     bool
 }
 
-// rawUse is what the caller's own SQL stores in a column.
+// rawUse collects the secrets that raw SQL stores in a column.
 type rawUse struct {
 	of      *column.Column
 	secrets []int // places of arguments
@@ -132,11 +133,11 @@ func (s *sealing) pairs(secret, digest int) bool {
 	return a.Secret.Equal(d.Secret) && (!of.Known || of.Tenant == s.owner(secret).Tenant)
 }
 
-// Seal returns a statement's arguments as they are to be sent. It doesn't
-// change the given slice. It looks at the text to refuse $1 on SQLite, and
-// several statements. Errors: [ErrNeedsTx], [ErrTooManyArgs], the arguments'
-// own, [stamp.ErrManyRows], [stamp.ErrNoLocation], [seal.ErrNoTenant],
-// [seal.ErrWrongLocation], [blindindex.ErrBlindIndex].
+// Seal returns a statement's arguments as sent. It doesn't change the given
+// slice. It reads the text only to refuse $1 on SQLite, and several statements.
+// Errors: [ErrNeedsTx], [ErrTooManyArgs], [stamp.ErrManyRows],
+// [stamp.ErrNoLocation], [blindindex.ErrBlindIndex], [seal.ErrNoTenant],
+// [seal.ErrWrongLocation], and errors that travel as arguments.
 func (c Conn) Seal(ctx context.Context, query string, args []any) (Sealed, error) {
 	if limit := maxArgs[c.Dialect]; limit > 0 && len(args) > limit {
 		return Sealed{}, fmt.Errorf("credent: %w: it has %d, and %s takes %d", ErrTooManyArgs, len(args), c.Dialect,
@@ -191,8 +192,8 @@ func unnamed(arg any) any {
 	return arg
 }
 
-// look refuses what must not be stored, and finds the tenants of the rows that
-// secrets are stored in.
+// look refuses values that must not be stored, and finds the tenants of the
+// rows that secrets are stored in.
 func (s *sealing) look(i int, arg any) error {
 	switch arg := arg.(type) {
 	case nil, bool, int, int64, float64, time.Time, *time.Time, sql.NullTime, uuid.UUID, *uuid.UUID:
@@ -205,7 +206,7 @@ func (s *sealing) look(i int, arg any) error {
 		return fieldcrypt.CheckMarker(arg)
 	case []byte:
 		return fieldcrypt.CheckMarker(string(arg[:min(len(arg), len(fieldcrypt.Redacted)+3)]))
-	case json.RawMessage: // ent makes one of a field.JSON
+	case json.RawMessage: // ent's argument for a field.JSON
 		if bytes.Contains(arg, []byte(`"`+fieldcrypt.Redacted+`"`)) {
 			return refusal("%w: JSON with a secret in it; store it in an encrypted field", fieldcrypt.ErrRedacted)
 		}
@@ -221,7 +222,7 @@ func (s *sealing) look(i int, arg any) error {
 	case *unique.Move:
 		return nil
 	case *condition.Keys:
-		s.condition = cmp.Or(s.condition, arg) // the one that names the tenants
+		s.condition = cmp.Or(s.condition, arg) // the first, which names the tenants
 		return nil
 	}
 	if _, is := fieldcrypt.AsSecret(arg); is {
@@ -229,7 +230,7 @@ func (s *sealing) look(i int, arg any) error {
 			"encrypted.At(secret, usercredential.APIKeyColumn, tenant), for instance", stamp.ErrNoLocation)
 	}
 	if sqlarg.Hides(arg, fieldcrypt.IsSecretType) {
-		return refusal("%w; and each must be an argument of its own", stamp.ErrNoLocation)
+		return refusal("%w; and each must be a separate argument", stamp.ErrNoLocation)
 	}
 	return nil
 }
@@ -246,8 +247,8 @@ func (s *sealing) rawUse(c *column.Column) *rawUse {
 	return use
 }
 
-// checkRaw checks the caller's own SQL: each secret of an indexed column comes
-// with its digest, and no more rows are stored than secrets are given.
+// checkRaw checks raw SQL: each secret of an indexed column needs its digest,
+// and the statement may affect no more rows than it has secrets.
 func (s *sealing) checkRaw(query string) error {
 	for _, use := range s.raw {
 		switch {
@@ -279,8 +280,7 @@ func (s *sealing) checkRaw(query string) error {
 	return nil
 }
 
-// replace returns what is sent in place of an argument, and whether that is
-// another.
+// replace returns the value to send for an argument, and whether it differs.
 func (s *sealing) replace(i int, arg any) (value any, changed bool, err error) {
 	switch arg := arg.(type) {
 	case nil, string, []byte, bool, int, int64, float64:
@@ -323,7 +323,7 @@ func (s *sealing) replace(i int, arg any) (value any, changed bool, err error) {
 	case *condition.Keys:
 		return arg.Of(s.needs), true, nil
 	case *blindindex.Digests:
-		if s.Dialect != dialect.Postgres { // it has no argument for that
+		if s.Dialect != dialect.Postgres { // the statement has no Armed
 			if _, err := s.lookAfter().ForLookup(arg, s.owner(i)); err != nil {
 				return nil, false, err
 			}
@@ -351,7 +351,7 @@ func (s *sealing) move(m *unique.Move) (ids any, err error) {
 		return nil, err
 	}
 	ids, after, err := s.lookAfter().Move(m, of, func(args []any) error {
-		for i, arg := range args { // of the update's predicates
+		for i, arg := range args { // in the update's predicates
 			value, changed, err := s.replace(i, unnamed(arg))
 			if err != nil {
 				return err
@@ -366,10 +366,10 @@ func (s *sealing) move(m *unique.Move) (ids any, err error) {
 	return ids, err
 }
 
-// lookAfter returns what looks after the rows of indexed columns.
+// lookAfter returns the unique.Rows for the statement.
 func (s *sealing) lookAfter() *unique.Rows {
 	if s.unique == nil {
-		ctx, conn := s.ctx, s.Conn // so that most statements need no room for s
+		ctx, conn := s.ctx, s.Conn // captured instead of s, which so stays off the heap
 		s.unique = &unique.Rows{
 			Ctx: ctx, Next: conn.Next, Policy: conn.Policy, Dialect: conn.Dialect, InTx: conn.InTx, Memory: conn.Gaps,
 			Tables: conn.Tables,
@@ -383,8 +383,8 @@ func (s *sealing) lookAfter() *unique.Rows {
 	return s.unique
 }
 
-// Disarm makes the lookups of a statement that failed with blindindex.Trap
-// look for rows without a digest first.
+// Disarm makes the lookups of a statement that failed with blindindex.Trap find
+// rows without a digest first.
 func (c Conn) Disarm(args []any) {
 	for _, arg := range args {
 		if armed, ok := unnamed(arg).(*blindindex.Armed); ok {
@@ -393,7 +393,7 @@ func (c Conn) Disarm(args []any) {
 	}
 }
 
-// IsTrap reports whether an error is a lookup's that found rows without a
+// IsTrap reports whether err is from an armed lookup that found rows without a
 // digest.
 func (s Sealed) IsTrap(err error) bool {
 	return s.Armed && err != nil && strings.Contains(err.Error(), blindindex.Trap)

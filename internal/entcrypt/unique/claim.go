@@ -18,28 +18,28 @@ import (
 	"github.com/credent-go/credent/internal/states"
 )
 
-// Claim stores the digests of a unique blind index one after the other; see
-// blindindex.Digester.Claim. The statement itself stores the first. With an
-// ID it is about that row only.
+// Claim stores the digests of a unique blind index one after another; see
+// [blindindex.Digester.Claim]. The statement itself stores the first. With an
+// ID, Claim updates only that row.
 type Claim struct {
 	Of    column.Column
-	Table string // as SQL
+	Table string // in SQL
 	Steps [][]byte
 	ID    any
 	In    In
 
-	after func() error // does it in another way
+	after func() error // if not nil, does the work instead
 }
 
-// In limits what is done to the rows of one tenant, for digests that depend on
-// the tenant: another tenant's row may have an equal secret. The zero value
-// doesn't.
+// In restricts a change to one tenant's rows, for digests that depend on the
+// tenant: another tenant's row may have an equal secret. The zero value means
+// no restriction.
 type In struct {
 	OfTenant bool
 	Tenant   string
 }
 
-// where returns a condition on a table's rows, and adds its argument.
+// where returns the condition in SQL, and args with its argument.
 func (in In) where(of column.Column, args []any) (string, []any) {
 	if !in.OfTenant {
 		return "", args
@@ -47,14 +47,14 @@ func (in In) where(of column.Column, args []any) (string, []any) {
 	return fmt.Sprintf(" AND %s = $%d", column.QuoteName(of.Tenant), len(args)+1), append(args, in.Tenant)
 }
 
-// Wanted is a secret that rows are compared with.
+// Wanted is a secret to compare rows with.
 type Wanted struct {
 	In
-	neutral []byte // its digest under the keyring's primary key
+	neutral []byte // the secret's digest under the keyring's primary key
 }
 
-// Want returns a column's secret as the rows of its owner are compared with it,
-// and the digests of [blindindex.Digester.Claim].
+// Want returns a column's secret to compare its owner's rows with, and the
+// digests of [blindindex.Digester.Claim].
 func Want(
 	p *seal.Policy, c *column.Column, plaintext string, of seal.Owner,
 ) (w Wanted, first []byte, steps [][]byte, err error) {
@@ -83,7 +83,7 @@ func neutral(p *seal.Policy, c *column.Column, plaintext string) ([]byte, error)
 	return p.Digests.Primary(ring, *c, plaintext)
 }
 
-// Run runs the statements.
+// Run stores the digests.
 func (c Claim) Run(ctx context.Context, on dialect.ExecQuerier) error {
 	if c.after != nil {
 		return c.after()
@@ -106,8 +106,8 @@ func (c Claim) Run(ctx context.Context, on dialect.ExecQuerier) error {
 	return nil
 }
 
-// ForWrite makes sure that a unique index has every row with a secret that
-// a statement stores, before the statement runs.
+// ForWrite makes sure, before a statement stores a secret, that the unique
+// index has every row with that secret.
 func (r *Rows) ForWrite(of column.Column, w Wanted, first []byte, steps [][]byte) error {
 	cfg, err := blindindex.Of(of)
 	if err != nil || !cfg.Unique {
@@ -120,9 +120,9 @@ func (r *Rows) ForWrite(of column.Column, w Wanted, first []byte, steps [][]byte
 	return err
 }
 
-// Moves reports whether digests are to be claimed for rows that an update
-// moves: there are several keys or names, or rows lack a digest. Otherwise the
-// database compares all that there is. It needs a transaction then.
+// Moves reports whether digests must be claimed for rows that an update moves:
+// if there are several keys or names, or rows lack a digest. That needs a
+// transaction. Otherwise the database itself compares all digests.
 func (r *Rows) Moves(of column.Column) (bool, error) {
 	several, err := r.several(of)
 	if err != nil {
@@ -142,8 +142,6 @@ func (r *Rows) Moves(of column.Column) (bool, error) {
 	return true, nil
 }
 
-// several reports whether the column's digests may be under several keys or
-// names.
 func (r *Rows) several(of column.Column) (bool, error) {
 	if r.Policy.DigestsOfTenant(&of) {
 		return of.Was != "" || r.Policy.States.Of(&of).TenantKeys < states.Require, nil
@@ -163,13 +161,12 @@ func (r *Rows) ownerOf(of column.Column, tenant string) (owner seal.Owner, err e
 }
 
 // maxMoved is the number of rows that an update may move while digests are
-// claimed: they are arguments of one statement.
+// claimed: their IDs are arguments of one statement.
 const maxMoved = 30_000
 
 // Move locks the rows that an update may move. It returns their primary keys,
-// and what claims their digests after the update, for those that the index
-// compares with others then. Seal seals the arguments of the update's
-// predicates.
+// and a Claim to run after the update, for rows that the index then compares
+// with others. seal seals the arguments of the update's predicates.
 func (r *Rows) Move(m *Move, of column.Column, seal func(args []any) error) (ids any, after Claim, err error) {
 	moved, err := r.lockMoved(m, of, seal)
 	if err != nil {
@@ -186,9 +183,10 @@ func (r *Rows) Move(m *Move, of column.Column, seal func(args []any) error) (ids
 	return m.IDs(moved), after, nil
 }
 
-// lockMoved locks the rows that an update may move. Where the tenant leads the
-// table's key, it reads them first, and locks each tenant's by both: that reads
-// one partition, and shards lock no rows unless they're told their tenant.
+// lockMoved locks the rows that an update may move. If the tenant leads the
+// table's key, it reads them first, and locks each tenant's rows by tenant and
+// ID: that reads one partition, and a sharded table can't lock rows without
+// their tenant.
 func (r *Rows) lockMoved(m *Move, of column.Column, seal func(args []any) error) (moved []any, err error) {
 	scoped, err := r.Tables.Scoped(r.Ctx, r.Next, r.Dialect, of)
 	if err != nil {
@@ -219,7 +217,7 @@ func (r *Rows) lockMoved(m *Move, of column.Column, seal func(args []any) error)
 	return moved, nil
 }
 
-// readMoved runs a query for rows' primary keys and, if asked for, tenants.
+// readMoved runs a query for rows' primary keys and, withTenant, tenants.
 func (r *Rows) readMoved(
 	m *Move, s *entsql.Selector, withTenant bool, seal func(args []any) error,
 ) (ids []any, tenants []string, err error) {
@@ -249,8 +247,8 @@ func (r *Rows) readMoved(
 	return ids, tenants, rows.Err()
 }
 
-// claimMoved claims the digests of those rows that the index compares with
-// others now.
+// claimMoved claims the digests of the rows that the index now compares with
+// others.
 func (r *Rows) claimMoved(m *Move, of column.Column, ids []any) error {
 	query, args := m.moved(r.Policy.IsScoped(&of), ids)
 	rows, err := r.readSecrets(of, query, args)
@@ -258,11 +256,11 @@ func (r *Rows) claimMoved(m *Move, of column.Column, ids []any) error {
 		return of.Wrap("index", err)
 	}
 	for _, row := range rows {
-		if errors.Is(row.err, tenantkey.ErrShredded) { // it has no digest of the secret
+		if errors.Is(row.err, tenantkey.ErrShredded) { // the secret has no digest
 			continue
 		}
 		if row.err != nil {
-			return of.Wrap("index", fmt.Errorf("%w: nobody can tell whether the secret of row %v is taken: %w",
+			return of.Wrap("index", fmt.Errorf("%w: cannot tell whether the secret of row %v is taken: %w",
 				blindindex.ErrBlindIndex, m.ID(row.id), row.err))
 		}
 		owner, err := r.ownerOf(of, row.tenant)

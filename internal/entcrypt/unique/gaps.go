@@ -1,6 +1,6 @@
 // Package unique keeps blind indexes complete, and unique ones unique: it
-// stores the digests of rows that have a secret and none, and claims a secret's
-// digests under all keys.
+// stores missing digests of rows with a secret, and claims a secret's digests
+// under all keys.
 package unique
 
 import (
@@ -25,17 +25,17 @@ import (
 	"github.com/credent-go/credent/internal/fieldcrypt/tenantkey"
 )
 
-// ErrNeedsTx means that a statement needs others beside it, in one
-// transaction, and is in none.
+// ErrNeedsTx means that a statement needs other statements in the same
+// transaction, but isn't in one.
 var ErrNeedsTx = errors.New("run it in a transaction")
 
 var errAbsent = errors.New("the secret is absent")
 
-// Rows looks after the rows of one statement's columns.
+// Rows maintains the blind indexes of one statement's columns.
 type Rows struct {
 	Ctx     context.Context //nolint:containedctx // lives for one statement
 	Next    dialect.ExecQuerier
-	Read    func(query string, args []any) (*entsql.Rows, error) // secrets know their keys
+	Read    func(query string, args []any) (*entsql.Rows, error) // gives secrets their keys
 	Keys    func(tenant string) (*tenantkey.Sealing, error)
 	Policy  *seal.Policy
 	Dialect string
@@ -46,25 +46,25 @@ type Rows struct {
 	gaps map[string][]gap // by table and column
 }
 
-// maxGaps is the number of rows without a digest that a statement looks
-// through. More are for package rotate to fill in.
+// maxGaps is the number of rows without a digest that a statement reads.
+// Package rotate fills in more.
 const maxGaps = 1000
 
-// Memory remembers which columns had rows without a digest a moment ago. The
-// zero value is ready for use. It is safe for concurrent use.
+// Memory remembers which columns recently had rows without a digest. The zero
+// value is ready for use. It is safe for concurrent use.
 type Memory struct{ seen sync.Map }
 
-// gapsMemory is how long lookups of a column ask for such rows first, rather
-// than fail and be run again.
+// gapsMemory is how long a column's lookups query for such rows first, rather
+// than fail and run again.
 const gapsMemory = 10 * time.Second
 
-// Seen reports whether the column had such rows a moment ago.
+// Seen reports whether the column recently had such rows.
 func (g *Memory) Seen(name string) bool {
 	at, ok := g.seen.Load(name)
 	return ok && time.Since(at.(time.Time)) < gapsMemory
 }
 
-// See notes that it has.
+// See notes that the column has such rows.
 func (g *Memory) See(name string) { g.seen.Store(name, time.Now()) }
 
 // gap is a row without a digest.
@@ -74,8 +74,8 @@ type gap struct {
 }
 
 // ForLookup makes sure that no row with the secret lacks its digest. On
-// Postgres, outside of a transaction, the statement looks for such rows by
-// itself, unless there were some a moment ago.
+// Postgres, outside a transaction, it returns armed: the statement itself finds
+// such rows, unless there were some recently.
 func (r *Rows) ForLookup(l *blindindex.Digests, owner seal.Owner) (armed bool, err error) {
 	keys, err := r.Policy.DigestKeys(l.Column(), owner)
 	if err != nil {
@@ -109,8 +109,8 @@ func (r *Rows) ForLookup(l *blindindex.Digests, owner seal.Owner) (armed bool, e
 	return false, nil
 }
 
-// fill stores the first of the steps in the rows that have the secret and no
-// digest, and reports whether there are any. Several steps need a transaction.
+// fill stores the first step in rows that have the secret but no digest, and
+// reports whether there are any. Several steps need a transaction.
 func (r *Rows) fill(of column.Column, table string, w Wanted, steps [][]byte) (matched bool, err error) {
 	gaps, err := r.findGaps(of, table)
 	if err != nil {
@@ -120,7 +120,7 @@ func (r *Rows) fill(of column.Column, table string, w Wanted, steps [][]byte) (m
 		if !bytes.Equal(g.neutral, w.neutral) || w.OfTenant && g.tenant != w.Tenant {
 			continue
 		}
-		if (len(steps) > 1 || w.OfTenant) && !r.InTx { // which has the tenant's key that its server has
+		if (len(steps) > 1 || w.OfTenant) && !r.InTx { // it uses its server's key of the tenant
 			return true, ErrNeedsTx
 		}
 		matched = true
@@ -131,8 +131,8 @@ func (r *Rows) fill(of column.Column, table string, w Wanted, steps [][]byte) (m
 	return matched, nil
 }
 
-// findGaps returns the rows that have no digest and a secret that opens. It
-// asks once for each statement.
+// findGaps returns the rows without a digest that have a secret that opens. It
+// queries once for each statement.
 func (r *Rows) findGaps(of column.Column, table string) (gaps []gap, err error) {
 	key := table + "\x00" + of.Name
 	if gaps, ok := r.gaps[key]; ok {
@@ -158,7 +158,7 @@ func (r *Rows) findGaps(of column.Column, table string) (gaps []gap, err error) 
 	}
 	for _, f := range found {
 		if f.err != nil {
-			continue // no secret can be compared with it
+			continue // it can't be compared with any secret
 		}
 		digest, err := r.Policy.Digests.Primary(ring, of, f.plaintext)
 		if err != nil {
@@ -173,8 +173,8 @@ func (r *Rows) findGaps(of column.Column, table string) (gaps []gap, err error) 
 	return gaps, nil
 }
 
-// fillGap stores a digest beside a stored secret. Plaintext is compared by its
-// SHA-256, so that the server's log doesn't get it.
+// fillGap stores the digest of a stored secret. It compares stored values by
+// SHA-256, so that plaintext doesn't get into the server's log.
 func (r *Rows) fillGap(of column.Column, table, stored string, digest []byte, in In) error {
 	is := "CAST(" + column.QuoteName(of.Name) + " AS TEXT)"
 	if r.Dialect == dialect.Postgres {
@@ -194,11 +194,11 @@ func (r *Rows) fillGap(of column.Column, table, stored string, digest []byte, in
 type storedSecret struct {
 	id                        any
 	stored, tenant, plaintext string
-	err                       error // why it doesn't open
+	err                       error // why the secret doesn't open
 }
 
-// readSecrets runs a query for rows' primary key, secret and, if the keys
-// depend on it, tenant.
+// readSecrets runs a query for rows' primary keys, secrets and, if keys depend
+// on it, tenants.
 func (r *Rows) readSecrets(of column.Column, query string, args []any) (all []storedSecret, err error) {
 	rows, err := r.Read(query, args)
 	if err != nil {
@@ -221,7 +221,7 @@ func (r *Rows) readSecrets(of column.Column, query string, args []any) (all []st
 		all = append(all, storedSecret{id: id, tenant: tenant.String})
 		targets = append(targets, target.Secret())
 	}
-	if err := errors.Join(rows.Err(), rows.Close()); err != nil { // reads the tenants' keys
+	if err := errors.Join(rows.Err(), rows.Close()); err != nil { // Close reads the tenants' keys
 		return nil, err
 	}
 	for i, secret := range targets {

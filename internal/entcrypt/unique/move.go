@@ -18,30 +18,30 @@ import (
 	"github.com/credent-go/credent/internal/redact"
 )
 
-// Depends reports whether an update of a column can make a row one that a
-// unique index compares with others. A column that the index's condition
-// depends on is named in its text.
+// Depends reports whether an update of a column can make a unique index compare
+// a row with others: the column is in the index, or its condition's text names
+// it.
 func Depends(cfg blindindex.Config, name string) bool {
 	return cfg.Unique && (slices.Contains(cfg.With, name) || strings.Contains(strings.ToLower(cfg.Where),
 		strings.ToLower(name)))
 }
 
-// Move is an argument of an update that can make rows ones that a unique blind
-// index compares with others: it restores them, or changes another column of
-// the index, and leaves their secrets alone. The database compares digests
-// under one key only, so the driver claims the others. Then the argument keeps
-// the update to the rows that the driver has seen.
+// Move is an argument of an update that can make a unique blind index compare
+// its rows with others: the update restores rows, or changes another column of
+// the index, and leaves their secrets alone. The database compares digests only
+// under one key, so the driver claims the others. The argument restricts the
+// update to the rows that the driver has seen.
 type Move struct {
 	redact.Methods
 	Column  column.Column
 	Spec    *sqlgraph.UpdateSpec
 	Dialect string
 	Where   string // the index's condition, in parentheses, or ""
-	Unless  string // the same if the update doesn't change rows' other columns of the index
+	Unless  string // the same if the update doesn't change the index's other columns
 }
 
-// Value implements driver.Valuer. It refuses: nobody but Credent's driver has
-// the digests.
+// Value implements driver.Valuer. It refuses: only Credent's driver has the
+// digests.
 func (m *Move) Value() (driver.Value, error) {
 	return nil, m.Column.Wrap("index", fieldcrypt.ErrNoDriver)
 }
@@ -55,8 +55,7 @@ func (m *Move) Of() column.Column {
 }
 
 // candidates returns the query for the primary keys of the rows that the update
-// changes, as far as it can move them. With the name Query, ent would take the
-// argument for a subquery.
+// may move. If it were named Query, ent would take the argument for a subquery.
 func (m *Move) candidates() *entsql.Selector {
 	s := m.from()
 	s.Select(s.C(m.Spec.Node.ID.Column))
@@ -72,7 +71,7 @@ func (m *Move) candidates() *entsql.Selector {
 	return s.Limit(maxMoved + 1)
 }
 
-// locked makes a query of candidates lock them.
+// locked makes a query for candidates lock its rows.
 func (m *Move) locked(s *entsql.Selector) *entsql.Selector {
 	if m.Dialect == dialect.Postgres {
 		s.ForUpdate()
@@ -80,8 +79,8 @@ func (m *Move) locked(s *entsql.Selector) *entsql.Selector {
 	return s
 }
 
-// moved returns the query for those rows of the given ones that the index
-// compares with others: primary key, secret and, if asked for, tenant.
+// moved returns the query for the given rows that the index compares with
+// others: primary key, secret and, if wanted, tenant.
 func (m *Move) moved(tenant bool, ids []any) (string, []any) {
 	s := m.from()
 	s.Select(s.C(m.Spec.Node.ID.Column), s.C(m.Column.Name))
@@ -99,7 +98,7 @@ func (m *Move) from() *entsql.Selector {
 	return b.Select().From(b.Table(node.Table).Schema(node.Schema))
 }
 
-// ID returns a primary key as an argument.
+// ID returns a scanned primary key as an argument.
 func (m *Move) ID(scanned any) any {
 	if raw, ok := scanned.([]byte); ok && m.Spec.Node.ID.Type != field.TypeBytes {
 		return string(raw)
@@ -107,8 +106,8 @@ func (m *Move) ID(scanned any) any {
 	return scanned
 }
 
-// IDs returns the argument that stands for primary keys. SQLite needs none,
-// since others can't write meanwhile.
+// IDs returns the argument for primary keys. SQLite needs none, since others
+// can't write meanwhile.
 func (m *Move) IDs(ids []any) any {
 	if m.Dialect != dialect.Postgres {
 		return nil
@@ -123,7 +122,7 @@ func (m *Move) IDs(ids []any) any {
 	return "{" + strings.Join(texts, ",") + "}"
 }
 
-// Predicate keeps the update to the rows that the driver names, and to those
+// Predicate restricts the update to the rows that the driver names, and rows
 // that it doesn't move.
 func (m *Move) Predicate(b *entsql.Builder) {
 	if m.Dialect != dialect.Postgres {
@@ -132,7 +131,7 @@ func (m *Move) Predicate(b *entsql.Builder) {
 	}
 	id := "CAST(" + column.QuoteName(m.Spec.Node.ID.Column) + " AS text)"
 	b.WriteString("(" + id + " = ANY (coalesce(").Arg(m).WriteString("::text[], ARRAY[" + id + "]))")
-	b.WriteString(" OR " + column.QuoteName(m.Column.Name) + " IS NULL") // no secret moves
+	b.WriteString(" OR " + column.QuoteName(m.Column.Name) + " IS NULL") // the row has no secret
 	if m.Unless != "" {
 		b.WriteString(" OR " + m.Unless + " IS TRUE")
 	}

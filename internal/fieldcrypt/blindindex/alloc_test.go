@@ -1,7 +1,7 @@
 //go:build !race
 
-// Not under the race detector: it allocates for its own records, and makes
-// sync.Pool drop some values.
+// The race detector allocates too and makes sync.Pool drop some values, so the
+// test doesn't run under it.
 
 package blindindex_test
 
@@ -12,8 +12,8 @@ import (
 	"github.com/credent-go/credent/internal/fieldcrypt/blindindex"
 )
 
-// TestAllocations pins what a digest costs: itself. It isn't parallel, as
-// AllocsPerRun counts what the whole process allocates.
+// TestAllocations pins the allocations of a digest: only the result. It isn't
+// parallel, since AllocsPerRun counts the whole process's allocations.
 func TestAllocations(t *testing.T) {
 	r := ring(t, keyB, keyA)
 	var d blindindex.Digester

@@ -1,10 +1,10 @@
 // Package blindindex makes the digests by which rows are found without their
 // plaintext: HMAC-SHA-256 (RFC 2104) under a key derived for the column.
 //
-// A column's blind index holds one digest a row, under the primary key of a
-// set: the keyring's, or the keys of the row's tenant. Lookups search for the
-// digests under all keys of the set ([Lookup]), so that they find every row at
-// each moment of a rotation.
+// A column's blind index holds one digest per row, under the primary key of the
+// keyring's set or the tenant's set. A lookup searches for the digests under
+// all keys of the set ([Lookup]), so that it finds every row at any moment of a
+// rotation.
 package blindindex
 
 import (
@@ -25,12 +25,12 @@ import (
 	"github.com/credent-go/credent/internal/fieldcrypt/keyring"
 )
 
-// ErrBlindIndex means that a statement would store a secret and leave its blind
-// index behind, or set the index itself.
+// ErrBlindIndex means that a statement would store a secret without its digest,
+// or set the blind index directly.
 var ErrBlindIndex = errors.New("the blind index of the column cannot be kept in step")
 
-// ErrNotFilled means that rows have a secret and no digest, so that a lookup
-// could miss them, or a unique index let in a duplicate.
+// ErrNotFilled means that rows have a secret but no digest, so that a lookup
+// could miss them, or a unique index accept a duplicate.
 var ErrNotFilled = errors.New("rows have a secret and no digest in the blind index: run `credent rotate` or, while " +
 	"the column has plaintext, `credent encrypt --index-only`")
 
@@ -45,19 +45,19 @@ type Config struct {
 	// Bits is a digest's size; 0 means MaxBits. Fewer bits mean more
 	// collisions.
 	Bits int
-	// Normalize gives plaintexts that are to be found alike the same text; nil
-	// leaves them alone. It must return the same for the same input in every
-	// process.
+	// Normalize returns the same text for plaintexts that a lookup shouldn't
+	// tell apart; nil means no change. It must return the same text for the
+	// same input in every process.
 	Normalize func(string) string
-	// Unique says that the database accepts a digest once, in rows that are
-	// equal in the columns of With, if they fulfil the condition Where.
+	// Unique says that the database has a unique index on the digest and the
+	// columns With, for rows that satisfy Where.
 	Unique bool
 	Where  string // SQL; "" for all rows
 	With   []string
 }
 
-// Stored is the type of the field that holds a column's blind index. It is
-// empty: the driver writes digests, and nobody reads them.
+// Stored is the type of a blind index's field. It is empty, since the driver
+// writes digests and nobody reads them.
 type Stored struct{}
 
 // Field is the ent ValueScanner of a field of type [Stored]. It discards what
@@ -82,8 +82,8 @@ func (Discard) Scan(any) error { return nil }
 // Value implements driver.Valuer; nobody calls it.
 func (Discard) Value() (driver.Value, error) { return nil, nil }
 
-// Of returns the config of a column's blind index. It is a
-// [column.ErrNotRegistered] if the generated package doesn't say.
+// Of returns the config of a column's blind index, or a
+// [column.ErrNotRegistered] if the generated package doesn't have it.
 func Of(c column.Column) (Config, error) {
 	if f, ok := column.DigestScanner(c).(Field); ok {
 		f.With = column.UniqueWith(c)
@@ -92,8 +92,8 @@ func Of(c column.Column) (Config, error) {
 	return Config{}, fmt.Errorf("credent: the blind index of %s: %w", c, column.ErrNotRegistered)
 }
 
-// Digester makes digests and remembers what it derived from keys. The zero
-// value is ready for use. It is safe for concurrent use.
+// Digester makes digests and remembers derived keys. The zero value is ready
+// for use. It is safe for concurrent use.
 type Digester struct {
 	mu    sync.RWMutex
 	known map[derived]*sync.Pool
@@ -104,12 +104,12 @@ type derived struct {
 	table, name string
 }
 
-// maxDerived is the number of derived keys that a Digester remembers; with
-// more it starts over.
+// maxDerived is the number of derived keys that a Digester remembers before it
+// starts over.
 const maxDerived = 1024
 
-// Primary returns a plaintext's digest under the primary key, which is what
-// the column's blind index holds, or nil if the column has none. Errors:
+// Primary returns a plaintext's digest under the primary key, as the column's
+// blind index stores it, or nil if the column has no blind index. Errors:
 // [keyring.ErrNoKey], [column.ErrNotRegistered].
 func (d *Digester) Primary(ring *keyring.Ring, c column.Column, plaintext string) ([]byte, error) {
 	if c.Index == "" {
@@ -126,8 +126,8 @@ func (d *Digester) Primary(ring *keyring.Ring, c column.Column, plaintext string
 	return d.digest(set.Keys()[0], &c, plaintext, cfg)
 }
 
-// All returns a plaintext's digests under all keys, the primary key first, and
-// after them those made under each earlier name of the column; or nil if the
+// All returns a plaintext's digests under all keys, the primary key first,
+// followed by digests under each earlier name of the column, or nil if the
 // column has no blind index. Every row with the plaintext has one of them.
 // Errors are [Digester.Primary]'s.
 func (d *Digester) All(ring *keyring.Ring, c column.Column, plaintext string) ([][]byte, error) {
@@ -143,8 +143,8 @@ func (d *Digester) All(ring *keyring.Ring, c column.Column, plaintext string) ([
 
 // Keys are the keys that the digests of one column and tenant may be under.
 type Keys struct {
-	Set  *keyring.Set // its primary key is what new digests are under
-	Also *fernet.Key  // one that others write under; nil for none
+	Set  *keyring.Set // new digests are under its primary key
+	Also *fernet.Key  // other clients may write digests under it; or nil
 }
 
 // Several reports whether a column's digests may be under several keys or
@@ -153,8 +153,8 @@ func (k Keys) Several(c *column.Column) bool {
 	return len(k.Set.Keys()) > 1 || k.Also != nil || c.Was != ""
 }
 
-// Under returns a plaintext's digests under all keys and names of the column,
-// which has a blind index. It's a [column.ErrNotRegistered] if the generated
+// Under returns a plaintext's digests under all keys and names of a column with
+// a blind index. It returns a [column.ErrNotRegistered] if the generated
 // package doesn't say how to make them.
 func (d *Digester) Under(k Keys, c *column.Column, plaintext string) ([][]byte, error) {
 	cfg, err := Of(*c)
@@ -188,8 +188,8 @@ func (d *Digester) all(set *keyring.Set, c *column.Column, plaintext string, cfg
 	return all, nil
 }
 
-// digest returns the first bits of the HMAC, in as many bytes as they need.
-// Zero bits fill up the last byte.
+// digest returns the first bits of the HMAC, with zero bits at the end of the
+// last byte.
 func (d *Digester) digest(key *fernet.Key, c *column.Column, plaintext string, cfg Config) ([]byte, error) {
 	if cfg.Normalize != nil {
 		plaintext = cfg.Normalize(plaintext)
@@ -219,12 +219,12 @@ func (w *worker) sum(text string) []byte {
 	w.buf = append(w.buf[:0], text...)
 	defer clear(w.buf)
 	w.mac.Write(w.buf)
-	defer w.mac.Reset() // until then it holds the end of the text
+	defer w.mac.Reset() // it holds the end of the text
 	return w.mac.Sum(make([]byte, 0, sha256.Size))
 }
 
-// workers returns the workers of one column under one key, which is derived by
-// HKDF-SHA-256 (RFC 5869) for this use, table and column alone.
+// workers returns the workers of one column and key. HKDF-SHA-256 (RFC 5869)
+// derives a subkey for blind indexes, the table and the column.
 func (d *Digester) workers(key *fernet.Key, c *column.Column) (*sync.Pool, error) {
 	of := derived{key, c.Table, c.Name}
 	d.mu.RLock()
@@ -239,7 +239,7 @@ func (d *Digester) workers(key *fernet.Key, c *column.Column) (*sync.Pool, error
 	}
 	workers := &sync.Pool{New: func() any {
 		mac := hmac.New(sha256.New, subkey)
-		mac.Reset() // only then does it keep the states of its padded key
+		mac.Reset() // makes it keep the hash states of its padded key
 		return &worker{mac: mac}
 	}}
 	d.mu.Lock()
@@ -251,16 +251,16 @@ func (d *Digester) workers(key *fernet.Key, c *column.Column) (*sync.Pool, error
 	return workers, nil
 }
 
-// Claim returns the digest that a statement stores and, for a unique blind
-// index and several keys or a column with earlier names, the
-// digests to store one after the other in one transaction, from that one to the
-// digest under the primary key, so that uniqueness holds across keys and names.
+// Claim returns the digest that a statement stores first. For a unique blind
+// index with several keys or names, it also returns the digests to store one
+// after another in one transaction, from the first to the digest under the
+// primary key, so that uniqueness holds across keys and names.
 //
-// The database doesn't find a digest under one key or name equal to another
-// row's under another one. So each digest stands in the index for a moment: an
-// existing row is met under the key it has, and a transaction that stores the
-// same plaintext waits, or makes this one wait, at the first digest, as every
-// process has the same order.
+// The database can't see that digests under different keys or names belong to
+// one plaintext. So each digest is in the index for a moment, and conflicts
+// with an existing row under that row's key. Every process uses the same order,
+// so of two transactions that store the same plaintext, one waits at the first
+// digest.
 func (d *Digester) Claim(k Keys, c *column.Column, plaintext string) (first []byte, steps [][]byte, err error) {
 	cfg, err := Of(*c)
 	if err != nil {
@@ -279,6 +279,6 @@ func (d *Digester) Claim(k Keys, c *column.Column, plaintext string) (first []by
 	if !slices.Equal(steps[len(steps)-1], primary) {
 		steps = append(steps, primary)
 	}
-	steps = slices.CompactFunc(steps, slices.Equal) // with few bits two may be equal
+	steps = slices.CompactFunc(steps, slices.Equal) // with few bits, two may be equal
 	return steps[0], steps, nil
 }

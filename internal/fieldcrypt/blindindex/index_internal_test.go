@@ -9,8 +9,8 @@ import (
 	"github.com/credent-go/credent/internal/fieldcrypt/fernet"
 )
 
-// TestDigestsLeaveNothing looks for plaintext in what is kept for the next
-// digest: neither the buffer nor the hash has any.
+// TestDigestsLeaveNothing looks for plaintext in a worker that is kept for the
+// next digest. Neither its buffer nor its hash may have any.
 func TestDigestsLeaveNothing(t *testing.T) {
 	t.Parallel()
 	key, err := fernet.ParseKey(fernet.GenerateKey())
@@ -26,7 +26,7 @@ func TestDigestsLeaveNothing(t *testing.T) {
 	const text = "a text of more than the 64 bytes of a block, so that the last block isn't full: plaintext"
 	w.mac.Write([]byte(text))
 	if !holds(reflect.ValueOf(w), "plaintext") {
-		t.Fatal("nothing of a hash at work can be seen")
+		t.Fatal("the test can't see the state of a hash")
 	}
 	w.mac.Reset()
 	first := w.sum(text)
@@ -34,11 +34,11 @@ func TestDigestsLeaveNothing(t *testing.T) {
 		t.Error("a part of the plaintext is kept")
 	}
 	if again := w.sum(text); !bytes.Equal(first, again) {
-		t.Error("the second digest is another")
+		t.Error("the second digest differs")
 	}
 }
 
-// holds reports whether a text is in the memory that a value leads to.
+// holds reports whether a text is in memory reachable from a value.
 func holds(v reflect.Value, text string) bool {
 	kind := v.Kind()
 	if kind == reflect.Pointer || kind == reflect.Interface {

@@ -24,7 +24,7 @@ import (
 )
 
 const (
-	keyA = "cw_0x689RpI-jtRR7oE8h_eQsKImvJapLeSbXpwF4e4=" // of the specification's vectors
+	keyA = "cw_0x689RpI-jtRR7oE8h_eQsKImvJapLeSbXpwF4e4=" // from the Fernet spec's vectors
 	keyB = "3vYpT7mQx0bL2nKcR9sWfZ1gHjUe5aDq8iOy4MtXk6E="
 )
 
@@ -66,8 +66,7 @@ func register(c column.Column, cfg blindindex.Config) column.Column {
 	})
 }
 
-// digestOf is what the documentation says a digest is, made with nothing of the
-// package.
+// digestOf makes a digest as documented, without the package.
 func digestOf(t *testing.T, key, column, plaintext string) []byte {
 	t.Helper()
 	raw, err := base64.URLEncoding.DecodeString(key)
@@ -83,7 +82,7 @@ func digestOf(t *testing.T, key, column, plaintext string) []byte {
 	return mac.Sum(nil)
 }
 
-// Digests are written by drivers, and read by nobody.
+// Only the driver writes digests, and nobody reads them.
 func TestField(t *testing.T) {
 	t.Parallel()
 	var f blindindex.Field
@@ -102,8 +101,8 @@ func TestField(t *testing.T) {
 	}
 }
 
-// TestLookup prints what a logger between ent and Credent's driver is given,
-// and encodes what the database is.
+// TestLookup prints the arguments that a logger between ent and Credent's
+// driver sees, and encodes them as the database receives them.
 func TestLookup(t *testing.T) {
 	t.Parallel()
 	var d blindindex.Digester
@@ -132,7 +131,7 @@ func TestLookup(t *testing.T) {
 		}
 		arg, ok := args[len(args)-1].(*blindindex.Digests)
 		if !ok || len(args) > 2 {
-			t.Fatalf("%s: got the arguments %T", dialectName, args[0])
+			t.Fatalf("%s: the first argument is a %T", dialectName, args[0])
 		}
 		got, err := arg.Encode(&d, set(t, keyB, keyA))
 		if dialectName == dialect.MySQL {
@@ -160,7 +159,7 @@ func asJSON(t *testing.T, v any) string {
 	return string(data)
 }
 
-// A lookup that can't be right fails with its own error.
+// A lookup that can't work fails with an error of its own.
 func TestLookupErrors(t *testing.T) {
 	t.Parallel()
 	var d blindindex.Digester
@@ -208,8 +207,8 @@ func TestLookupErrors(t *testing.T) {
 	}
 }
 
-// Digests have the wanted bits, of the normalized text, under each key; a
-// unique index is claimed under all keys, in the order of all processes.
+// Digests have the configured bits of the normalized text, under each key. A
+// unique index is claimed under all keys, in the same order in every process.
 func TestDigestForms(t *testing.T) {
 	t.Parallel()
 	var d blindindex.Digester
@@ -224,10 +223,10 @@ func TestDigestForms(t *testing.T) {
 	}
 	if got := digest(one, pin, "text"); len(got) != 32 || bytes.Equal(got, digest(one, pin, "Text")) ||
 		bytes.Equal(got, digest(two, pin, "text")) {
-		t.Errorf("pin: %d bytes, or texts or keys that share a digest", len(got))
+		t.Errorf("pin: %d bytes, or two texts or keys have the same digest", len(got))
 	}
 	if bytes.Equal(digest(one, pin, "text"), digest(one, seat, "text")) {
-		t.Error("two columns share a digest")
+		t.Error("two columns have the same digest")
 	}
 	if got := digest(one, code, "TeXt"); len(got) != 2 || got[1]&0x0f != 0 ||
 		!bytes.Equal(got, digest(one, code, "text")) {
@@ -236,7 +235,7 @@ func TestDigestForms(t *testing.T) {
 	all, err := d.All(two, pin, "text")
 	if err != nil || len(all) != 2 || !bytes.Equal(all[0], digest(two, pin, "text")) ||
 		!bytes.Equal(all[1], digest(one, pin, "text")) {
-		t.Errorf("all: %d digests, or others than the keys', %v", len(all), err)
+		t.Errorf("all: %d digests, or not the keys' digests, %v", len(all), err)
 	}
 	for c, least := range map[*column.Column]int{&pin: 0, &seat: 2} {
 		first, steps, err := d.Claim(set(t, keyB, keyA), c, "text")
@@ -245,10 +244,10 @@ func TestDigestForms(t *testing.T) {
 			t.Errorf("%s: %d steps, %v", c, len(steps), err)
 		}
 		if last := append([][]byte{first}, steps...)[len(steps)]; !bytes.Equal(last, digest(two, *c, "text")) {
-			t.Errorf("%s: ends under another key than the primary", c)
+			t.Errorf("%s: the last digest isn't under the primary key", c)
 		}
 	}
-	// Another row may have a digest under a key beside the set.
+	// Another row may have a digest under the key Also.
 	beside := set(t, keyB)
 	beside.Also = ring(t, keyA).Primary()
 	_, steps, err := d.Claim(beside, &seat, "text")
@@ -257,13 +256,13 @@ func TestDigestForms(t *testing.T) {
 		want = append(want, digest(two, seat, "text"))
 	}
 	if err != nil || !slices.EqualFunc(steps, want, bytes.Equal) {
-		t.Errorf("with a key beside the set: %x, %v, want %x", steps, err, want)
+		t.Errorf("with Also: %x, %v, want %x", steps, err, want)
 	}
 }
 
-// TestEarlierNames makes the digests of a column under all of its names. In
-// a unique index they are claimed one after the other, and the digest under the
-// present name and the primary key stays.
+// TestEarlierNames makes a column's digests under all its names. A unique index
+// claims them one after another, ending with the digest under the current name
+// and the primary key.
 func TestEarlierNames(t *testing.T) {
 	t.Parallel()
 	named := func(name, was string, unique bool) column.Column {

@@ -22,14 +22,14 @@ var (
 	errAbsent  = errors.New("the secret is absent")
 )
 
-// Lookup returns the predicate that finds a secret's rows, a
-// [fieldcrypt.Secret] or [fieldcrypt.Value], by a column's blind index.
-// Generated functions such as usercredential.APIKeyIs call it. It searches for
-// the digests under all keys of the client's keyring, and not under tenants'
-// keys: see [LookupIn]. Rows without a digest,
-// which another writer stored, get theirs first, if they have this secret; too
-// many of them are an [ErrNotFilled]. With fewer than 256 bits, or normalised
-// plaintexts, it may find other rows too: compare what they reveal.
+// Lookup returns the predicate that finds rows with a secret by a column's
+// blind index. value is a [fieldcrypt.Secret] or [fieldcrypt.Value]. Generated
+// functions such as usercredential.APIKeyIs call it. It searches for the
+// digests under all keys of the client's keyring, but not under tenants' keys:
+// see [LookupIn]. If another writer stored rows without a digest, rows with
+// this secret get theirs first; too many rows without one are an
+// [ErrNotFilled]. With fewer than 256 bits, or normalized plaintexts, it may
+// also find other rows: compare the revealed secrets.
 //
 // The query fails for an absent secret, for a secret that can't be revealed,
 // and on databases other than Postgres and SQLite.
@@ -38,13 +38,13 @@ func Lookup(c column.Column, value any) func(*entsql.Selector) {
 	return func(s *entsql.Selector) { s.Where(l.in(s)) }
 }
 
-// LookupIn is [Lookup] among the rows of one tenant, with its ID given as
-// stored and as text. It searches for the digests under the tenant's key too,
-// if the client has tenants' keys.
+// LookupIn is [Lookup] in one tenant's rows. tenant is the ID as stored, and
+// text the same as text. If the client has tenants' keys, it also searches for
+// the digest under the tenant's key.
 func LookupIn(c column.Column, tenant any, text string, value any) func(*entsql.Selector) {
 	l := newLookup(c, value)
 	l.Tenant, l.OfTenant = text, true
-	// One predicate, or ent's Or would take each for an alternative.
+	// One predicate: ent's Or would make two of them alternatives.
 	return func(s *entsql.Selector) { s.Where(entsql.And(entsql.EQ(s.C(c.Tenant), tenant), l.in(s))) }
 }
 
@@ -56,11 +56,11 @@ func (l *Digests) in(s *entsql.Selector) *entsql.Predicate {
 	return entsql.P(func(b *entsql.Builder) {
 		switch {
 		case arg.err != nil:
-			// It never runs: the driver refuses the argument, with an
-			// error that ent would lose.
+			// This never runs: the driver refuses the argument with the error,
+			// which ent would lose here.
 			b.Arg(arg).WriteString(" IS NULL")
 		case arg.dialect == dialect.Postgres:
-			// The statement itself looks for rows without a digest.
+			// The statement also looks for rows without a digest.
 			b.Ident(s.C(arg.column.Index)).WriteString(" = ANY ((SELECT CASE WHEN ").Arg(&Armed{Of: arg}).
 				WriteString("::boolean AND EXISTS (" + Gaps(arg.column, arg.table, "1") + " LIMIT 1) THEN '" + Trap +
 					"'::text::bytea[] ELSE ").
@@ -72,32 +72,33 @@ func (l *Digests) in(s *entsql.Selector) *entsql.Predicate {
 	})
 }
 
-// Digests stands for a secret's digests in a lookup. Loggers of arguments see
-// a redacted value.
+// Digests stands for a secret's digests in a lookup. Anything that logs
+// arguments prints it redacted.
 type Digests struct {
 	redact.Methods
 	column    column.Column
-	Tenant    string        // of the rows that are looked up
-	OfTenant  bool          // and the caller named the tenant
+	Tenant    string        // the tenant of the rows
+	OfTenant  bool          // the caller named the tenant
 	plaintext func() string // a closure, as in Secret
 	dialect   string
-	table     string // as SQL
-	err       error  // why there are none
+	table     string // in SQL
+	err       error  // why there are no digests
 }
 
-// Trap is the error's text of an armed lookup, if rows lack a digest.
+// Trap is the text in the error of an armed lookup if rows lack a digest.
 const Trap = "credent: rows without a digest"
 
-// Armed stands for whether a lookup looks for rows without a digest itself.
+// Armed stands for a boolean: whether the lookup's statement also looks for
+// rows without a digest.
 type Armed struct {
 	redact.Methods
 	Of *Digests
 }
 
-// Value implements driver.Valuer. It refuses, as [Digests.Value].
+// Value implements driver.Valuer. It refuses like [Digests.Value].
 func (a *Armed) Value() (driver.Value, error) { return a.Of.Value() }
 
-// Claim returns the column, its table as SQL, and the steps of
+// Claim returns the column, its table in SQL, and the steps of
 // [Digester.Claim], which end with the digest under the primary key.
 func (l *Digests) Claim(d *Digester, k Keys) (c column.Column, table string, steps [][]byte, err error) {
 	if l.err != nil {
@@ -110,8 +111,8 @@ func (l *Digests) Claim(d *Digester, k Keys) (c column.Column, table string, ste
 	return l.column, l.table, steps, err
 }
 
-// Neutral returns the digest under the keyring's primary key, by which secrets
-// of all tenants are compared.
+// Neutral returns the digest under the keyring's primary key, to compare
+// secrets across tenants.
 func (l *Digests) Neutral(d *Digester, ring *keyring.Ring) ([]byte, error) {
 	return d.Primary(ring, l.column, l.plaintext())
 }
@@ -119,15 +120,15 @@ func (l *Digests) Neutral(d *Digester, ring *keyring.Ring) ([]byte, error) {
 // Column returns the lookup's column.
 func (l *Digests) Column() *column.Column { return &l.column }
 
-// Gaps returns the query for the rows of a table that have a secret and no
-// digest. Its order makes sure that the database takes the index.
+// Gaps returns the query for a table's rows that have a secret but no digest.
+// The ORDER BY makes the database use the index.
 func Gaps(c column.Column, table, what string) string {
 	index := "credent_gap." + column.QuoteName(c.Index)
 	return fmt.Sprintf("SELECT %s FROM %s AS credent_gap WHERE %s IS NULL AND credent_gap.%s IS NOT NULL ORDER BY "+
 		"%[3]s", what, table, index, column.QuoteName(c.Name))
 }
 
-// tableOf returns a selector's table as SQL, in its schema.
+// tableOf returns a selector's table in SQL, with its schema.
 func tableOf(s *entsql.Selector, c column.Column) string {
 	if t := s.Table(); t != nil {
 		bare := *t
@@ -152,12 +153,12 @@ func newLookup(c column.Column, value any) *Digests {
 	if err != nil {
 		return &Digests{column: c, err: c.Wrap("look up", err)}
 	}
-	plaintext, err := s.Reveal() // an error says where the secret came from
+	plaintext, err := s.Reveal() // an error names the secret's origin
 	return &Digests{column: c, plaintext: func() string { return plaintext }, err: err}
 }
 
-// Encode returns the digests as the predicate's SQL takes them: an array of
-// Postgres, or of JSON.
+// Encode returns the digests as the predicate's SQL expects them: a Postgres or
+// a JSON array.
 func (l *Digests) Encode(d *Digester, k Keys) (string, error) {
 	if l.err != nil {
 		return "", l.err
@@ -180,8 +181,8 @@ func (l *Digests) Encode(d *Digester, k Keys) (string, error) {
 	return string(array), err
 }
 
-// Value implements driver.Valuer. It refuses: without Credent's driver nobody
-// writes digests, so the lookup would find nothing.
+// Value implements driver.Valuer. It refuses: without Credent's driver nothing
+// writes digests, so the lookup would find no rows.
 func (l *Digests) Value() (driver.Value, error) {
 	if l.err != nil {
 		return nil, l.err

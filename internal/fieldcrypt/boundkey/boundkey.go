@@ -9,8 +9,8 @@ import (
 	"github.com/credent-go/credent/internal/fieldcrypt/keyring"
 )
 
-// Location is where bound tokens belong. It is comparable, so that looking one
-// up allocates nothing.
+// Location is where a bound token belongs. It is comparable, so that a lookup
+// doesn't allocate.
 type Location struct{ Table, Column, Tenant string }
 
 // Cache remembers the keys derived for locations. The zero value is ready for
@@ -25,15 +25,15 @@ type derived struct {
 	Location
 }
 
-// maxDerived is the number of locations that a Cache remembers; with more it
-// starts over. A derivation takes ten times as long as a token's encryption,
-// some microseconds, and 5 KiB.
+// maxDerived is the number of locations that a Cache remembers before it starts
+// over. A derivation takes some microseconds, ten times as long as encrypting a
+// token, and 5 KiB.
 const maxDerived = 1024
 
-// Of returns the keys of a location's bound tokens: HKDF-SHA-256 (RFC 5869)
-// of each key, without salt. The label has a version, so that another
-// derivation can be told apart. Names of tables and columns have no NUL byte,
-// so no two locations share their info.
+// Of returns the keys of a location's bound tokens: HKDF-SHA-256 (RFC 5869) of
+// each key, without salt. The label has a version, in case the derivation
+// changes. Names of tables and columns have no NUL byte, so no two locations
+// have the same info.
 func (c *Cache) Of(set *keyring.Set, at Location) (*keyring.Set, error) {
 	of := derived{set, at}
 	c.mu.RLock()

@@ -1,13 +1,13 @@
 //go:build !race
 
-// Not under the race detector, which allocates for its own records.
+// The race detector allocates too, so the test doesn't run under it.
 
 package column_test
 
 import "testing"
 
-// TestAllocations pins what a scanned value costs. It isn't parallel, as
-// AllocsPerRun counts what the whole process allocates.
+// TestAllocations pins the allocations of a scanned value. It isn't parallel,
+// since AllocsPerRun counts the whole process's allocations.
 func TestAllocations(t *testing.T) {
 	token := encrypt(t, ring(t, keyA), "text")
 	target := wide.ScanValue()

@@ -13,8 +13,8 @@ import (
 	"github.com/credent-go/credent/internal/redact"
 )
 
-// Arg stands for a secret in a statement until the driver encrypts it. Loggers
-// of arguments see a redacted value.
+// Arg stands for a secret in a statement until the driver encrypts it. Anything
+// that logs arguments prints it redacted.
 type Arg struct {
 	redact.Methods
 	Column *Column // immutable
@@ -23,23 +23,23 @@ type Arg struct {
 }
 
 // Place says where an argument is stored. Package stamp fills it in for
-// generated code, and stamp.At for the caller's own SQL.
+// generated code, and stamp.At for raw SQL.
 type Place struct {
-	Known  bool   // somebody said where the argument is stored
-	Raw    bool   // the caller did
-	Pinned bool   // and the statement stores it in one row at most
-	Tenant string // of the row
+	Known  bool   // the location is set
+	Raw    bool   // the caller of raw SQL set it
+	Pinned bool   // the statement updates at most one row
+	Tenant string // the row's
 	Owned  bool   // the tenant is known
-	Schema string // of the table, if it was chosen at run time
-	ID     any    // primary key of an updated row, which tells the tenant
+	Schema string // the table's, if it was chosen at run time
+	ID     any    // primary key of the updated row, to look up its tenant
 	// Scoped is the error to return if the column's keys depend on the tenant.
 	Scoped error
 	// Refuse is the error to return in any case.
 	Refuse error
-	// Alone, for a digest, is the error to return if another digest may stand
-	// for the same secret.
+	// Alone, for a digest, is the error if the secret may also have another
+	// digest.
 	Alone error
-	Row   any // what package record says of a new row; nil for an old one
+	Row   any // package record's data of a new row; nil for an existing row
 }
 
 // Where returns the argument's column, in the schema chosen at run time.
@@ -51,8 +51,8 @@ func (a *Arg) Where() Column {
 }
 
 // Value implements driver.Valuer, for statements that don't pass Credent's
-// driver. It encrypts with the process's keyring if that is all the column
-// needs, and otherwise refuses with [fieldcrypt.ErrNoDriver].
+// driver. It encrypts with the process's keyring if the column needs nothing
+// else, and otherwise returns [fieldcrypt.ErrNoDriver].
 func (a *Arg) Value() (driver.Value, error) {
 	token, err := a.encrypt()
 	if err != nil {
@@ -80,8 +80,9 @@ func (a *Arg) encrypt() (string, error) {
 }
 
 // NewArg returns the argument that stands for a secret in a column, or nil for
-// an absent secret. It opens a stored secret, which is encrypted anew. Errors:
-// [ErrTooLong], [ErrNotText], [fieldcrypt.ErrRedacted], and Reveal's.
+// an absent secret. It opens a stored secret, so that its plaintext is
+// encrypted again. Errors: [ErrTooLong], [ErrNotText],
+// [fieldcrypt.ErrRedacted], and Reveal's.
 func NewArg(c Column, s fieldcrypt.Secret) (*Arg, error) { return newArg(&c, s) }
 
 func newArg(c *Column, s fieldcrypt.Secret) (*Arg, error) {
@@ -95,20 +96,20 @@ func newArg(c *Column, s fieldcrypt.Secret) (*Arg, error) {
 	}
 	if err != nil {
 		var located *fieldcrypt.Error
-		if in.IsStored() && errors.As(err, &located) { // says where the secret came from
+		if in.IsStored() && errors.As(err, &located) { // err names the secret's origin
 			return nil, fmt.Errorf("credent: encrypt %s: %w", c, err)
 		}
 		return nil, c.Wrap("encrypt", err)
 	}
 	if in.IsStored() {
-		s = fieldcrypt.New(plaintext) // opened once, and not again by the driver
+		s = fieldcrypt.New(plaintext) // so that the driver doesn't open it again
 	}
 	return &Arg{Column: c, Secret: s}, nil
 }
 
-// CheckPlaintext refuses what a column must not store, or has no room for.
-// Only a column of bytes may hold other than text. Errors: [ErrTooLong],
-// [ErrNotText], [fieldcrypt.ErrRedacted].
+// CheckPlaintext returns an error if a column can't store a plaintext:
+// [ErrTooLong], [fieldcrypt.ErrRedacted], or [ErrNotText] unless the column
+// holds bytes.
 func CheckPlaintext(c Column, plaintext string) error {
 	switch limit := fernet.MaxPlaintext(c.Size); {
 	case plaintext == fieldcrypt.Redacted:
@@ -123,28 +124,29 @@ func CheckPlaintext(c Column, plaintext string) error {
 }
 
 // Digest stands for the digest of an argument's secret, in the column's blind
-// index. It is the argument itself under another type, which takes no room.
+// index. It is the argument under another type, which saves an allocation.
 type Digest Arg
 
 // Of returns the argument.
 func (d *Digest) Of() *Arg { return (*Arg)(d) }
 
-// Value implements driver.Valuer: nobody but Credent's driver makes digests.
+// Value implements driver.Valuer. It refuses: only Credent's driver makes
+// digests.
 func (d *Digest) Value() (driver.Value, error) {
 	return nil, d.Column.Wrap("index", fieldcrypt.ErrNoDriver)
 }
 
-// Guard stands for an ordinary value in a statement that the driver refuses,
-// or checks, if the keys of one of the columns depend on the tenant.
+// Guard stands for an ordinary value in a statement. If the keys of one of the
+// columns depend on the tenant, the driver refuses or checks the statement.
 type Guard struct {
 	redact.Methods
-	Columns []Column // of one table
+	Columns []Column // all in one table
 	Stored  any      // the value itself
-	Refuse  error    // the reason to refuse; nil for none
-	Moving  bool     // but not in a context that moves tenants
-	Schema  string   // of the table, if it was chosen at run time
-	ID      any      // of the row; its tenant must be the value; nil for no check
-	Differs bool     // or must not be
+	Refuse  error    // why the driver refuses it; nil if it doesn't
+	Moving  bool     // accept it in a context that moves tenants
+	Schema  string   // the table's, if it was chosen at run time
+	ID      any      // the row's; the row's tenant must equal Stored; nil for no check
+	Differs bool     // the tenant must differ from Stored instead
 }
 
 // Value implements driver.Valuer, for statements that don't pass Credent's
@@ -161,8 +163,8 @@ func (g *Guard) Value() (driver.Value, error) {
 	return driver.DefaultParameterConverter.ConvertValue(g.Stored)
 }
 
-// Refusal is an argument that the driver refuses. Generated code can't return
-// an error from where it finds one.
+// Refusal is an argument that the driver refuses. Generated code passes one
+// where it can't return an error.
 type Refusal struct {
 	redact.Methods
 	Err error

@@ -36,7 +36,7 @@ func TestColumnValue(t *testing.T) {
 			continue
 		}
 		if driver.IsValue(arg) {
-			t.Errorf("%s: it is a %T before it is encrypted", name, arg)
+			t.Errorf("%s: the argument is a %T before encryption", name, arg)
 		}
 		value, err := driver.DefaultParameterConverter.ConvertValue(arg) // what database/sql does
 		if err != nil {
@@ -47,7 +47,7 @@ func TestColumnValue(t *testing.T) {
 			t.Errorf("%s: got %q, %v, want %q", name, got, err, test.want)
 		}
 	}
-	// A secret from another row is encrypted anew: its token isn't copied.
+	// A secret from another row is encrypted again: its token isn't copied.
 	token := encrypt(t, r, "text")
 	arg, err := wide.Value(stored(t, token))
 	if err != nil {
@@ -68,7 +68,7 @@ func TestColumnValueErrors(t *testing.T) {
 		secret fieldcrypt.Secret
 		want   error
 		says   string
-		op     string // of the error that says where the secret came from
+		op     string // of the error that names the secret's origin
 	}{
 		"too long": {
 			wide, fieldcrypt.New(strings.Repeat("x", 304)), column.ErrTooLong,
@@ -141,7 +141,7 @@ func TestColumnScan(t *testing.T) {
 
 	target = wide.ScanValue()
 	if err := target.Scan("PKA1B2C3D4E5F6G7H8I9"); err != nil {
-		t.Fatal(err) // one bad row does not hide the others
+		t.Fatal(err) // one bad row doesn't hide the others
 	}
 	s, err = wide.FromValue(target)
 	if err != nil {
@@ -163,8 +163,8 @@ func TestColumnScan(t *testing.T) {
 	}
 }
 
-// A statement that doesn't pass Credent's driver stores what needs nothing but
-// the process's keyring, and nothing else.
+// Without Credent's driver, a statement can store only secrets that need
+// nothing but the process's keyring.
 func TestWithoutDriver(t *testing.T) {
 	useDefault(t, keyA)
 	value := func(of column.Field) *column.Arg {
@@ -213,7 +213,7 @@ func TestWithoutDriver(t *testing.T) {
 			t.Errorf("%s: got %v", name, got)
 		}
 	}
-	// Neither is it read.
+	// Nor is a bound secret revealed.
 	target := held.ScanValue()
 	if err := target.Scan(encrypt(t, ring(t, keyA), "text")); err != nil {
 		t.Fatal(err)
@@ -230,7 +230,7 @@ func TestWithoutDriver(t *testing.T) {
 // errAny stands for an error of any kind in tables.
 var errAny = errors.New("any error")
 
-// Where an argument is, in a schema of run time or not.
+// Where takes a schema chosen at run time into account.
 func TestWhere(t *testing.T) {
 	t.Parallel()
 	arg, err := column.NewArg(heldSecret, fieldcrypt.New("text"))
@@ -249,8 +249,7 @@ func TestWhere(t *testing.T) {
 	}
 }
 
-// A secret that a statement stores is opened once, however often the driver
-// asks.
+// A stored secret in an argument is opened once, not again by the driver.
 func TestArgOpensOnce(t *testing.T) {
 	useDefault(t, keyA)
 	read := stored(t, encrypt(t, ring(t, keyA), "text"))

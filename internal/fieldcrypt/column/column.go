@@ -4,7 +4,7 @@
 // Generated code registers its columns ([Register]) and ent asks a field's
 // ValueScanner ([Field]) for the arguments of statements and the targets of
 // results. An argument ([Arg]) knows its column from the start; package stamp
-// adds the row's tenant or ID, and the driver replaces it by a token. The
+// adds the row's tenant or ID, and the driver replaces it with a token. The
 // package doesn't know which keys belong to a column.
 package column
 
@@ -25,20 +25,20 @@ import (
 // Errors about columns.
 var (
 	// ErrNotRegistered means that the process doesn't know a field's column, or
-	// how to make the digests of its blind index: the generated package lacks
-	// the file that says so.
+	// how to make its blind index's digests: the generated package lacks the
+	// file that registers them.
 	ErrNotRegistered = errors.New("the field is bound to no column: generate the package again, with the extension " +
 		"of package codegen")
 
-	// ErrNoColumn means that a name isn't an encrypted column's.
+	// ErrNoColumn means that no encrypted column has the name.
 	ErrNoColumn = errors.New("no such encrypted column")
 
 	// ErrTooLong means that a plaintext is too long for its column once
 	// encrypted.
 	ErrTooLong = errors.New("secret too long")
 
-	// ErrNotText means that a plaintext isn't valid UTF-8. The Python
-	// application couldn't read the whole row.
+	// ErrNotText means that a plaintext isn't valid UTF-8. If it were stored,
+	// the Python application couldn't read any of the row.
 	ErrNotText = errors.New("secret is not valid UTF-8")
 )
 
@@ -49,23 +49,23 @@ type Column struct {
 	Schema string // Postgres schema; "" means the connection's search_path
 	Table  string
 	Name   string
-	Size   int    // in characters of the stored token
+	Size   int    // maximum length of the stored token, in characters
 	Type   string // Go type of the plaintext: "string", "[]byte", "time.Time", "webhook.Config"; "" means "string"
 	ID     string // column of the table's primary key; "" means "id"
 	Index  string // column of its blind index, or ""
 
 	Tenant string // column of the row's tenant, or ""
 	Bound  bool   // the schema binds tokens to table, column and tenant
-	// AcrossTenants says that the blind index finds rows of all tenants: its
-	// digests are under the keyring, not under tenants' keys.
+	// AcrossTenants makes the blind index find rows of all tenants: its digests
+	// are under the keyring, not under tenants' keys.
 	AcrossTenants bool
 
-	// Was are the column's earlier names, as TABLE.COLUMN, with commas between
-	// them. Bound tokens and digests made under one of them are still read.
+	// Was lists the column's earlier names, as TABLE.COLUMN, separated by
+	// commas. Bound tokens and digests made under one of them are still read.
 	Was string
 
-	// Source, if it isn't "", is the column SOURCE.TENANT that the database
-	// copies the row's tenant from, by the foreign key Via.
+	// Source and SourceTenant, if not "", are the table and column that the
+	// database copies the row's tenant from, by the foreign key Via.
 	Source, SourceTenant, Via string
 }
 
@@ -83,27 +83,27 @@ func (c Column) TableName() string {
 // Quoted returns the table's name as SQL.
 func (c Column) Quoted() string { return QuoteTable(c.Schema, c.Table) }
 
-// InSchema returns the column of the same table in another Postgres schema,
-// for clients that choose schemas at run time (ent's sql/schemaconfig).
+// InSchema returns the column in the same table of another Postgres schema, for
+// clients that choose schemas at run time (ent's sql/schemaconfig).
 func (c Column) InSchema(name string) Column {
 	c.Schema = name
 	return c
 }
 
-// Key returns the column of the table's primary key.
+// Key returns the name of the table's primary key column.
 func (c Column) Key() string { return cmp.Or(c.ID, "id") }
 
 // MaxPlaintext returns the length in bytes of the longest plaintext that the
 // column holds.
 func (c Column) MaxPlaintext() int { return fernet.MaxPlaintext(c.Size) }
 
-// IsSame reports whether both are one column of a database.
+// IsSame reports whether both are the same database column.
 func (c Column) IsSame(other Column) bool {
 	return c.Table == other.Table && c.Name == other.Name && c.Schema == other.Schema
 }
 
-// IsIndexedByTenant reports whether a digest is found only in its tenant's
-// rows, so that it's under the tenant's key if the tenant has one.
+// IsIndexedByTenant reports whether lookups search one tenant's rows only, so
+// that digests are under the tenant's key if the tenant has one.
 func (c *Column) IsIndexedByTenant() bool { return c.Tenant != "" && c.Index != "" && !c.AcrossTenants }
 
 // Wrap returns err as an [fieldcrypt.Error] that names the column.
@@ -127,8 +127,8 @@ func (c Column) Earlier() iter.Seq[Column] {
 	}
 }
 
-// CheckTenant returns an [ErrNoColumn] if the column's rows have no tenant, so
-// that its tokens can't be bound.
+// CheckTenant returns an [ErrNoColumn] if the column has no tenant, so that its
+// tokens can't be bound.
 func (c Column) CheckTenant() error {
 	if c.Tenant != "" {
 		return nil
@@ -140,7 +140,7 @@ func (c Column) CheckTenant() error {
 // it.
 func QuoteName(name string) string { return `"` + strings.ReplaceAll(name, `"`, `""`) + `"` }
 
-// QuoteTable is QuoteName for a table in a schema, which may be "".
+// QuoteTable quotes a table's name. The schema may be "".
 func QuoteTable(schema, table string) string {
 	if schema == "" {
 		return QuoteName(table)
@@ -148,16 +148,16 @@ func QuoteTable(schema, table string) string {
 	return QuoteName(schema) + "." + QuoteName(table)
 }
 
-// Binding says which column the encrypted field of a generated package is.
+// Binding connects an encrypted field of a generated package with its column.
 type Binding struct {
 	Column
 	// Scanner returns the field's ValueScanner, which [Register] binds to the
 	// column.
 	Scanner func() any
-	// Digest returns the ValueScanner of its blind index, if it has one. It
-	// returns nil until ent has set it, if the schema says how to normalize.
+	// Digest returns the ValueScanner of the blind index, if there is one. If
+	// the schema has a normalizer, Digest returns nil until ent has set it.
 	Digest func() any
-	// UniqueWith are the other columns of a unique blind index.
+	// UniqueWith lists the other columns of a unique blind index.
 	UniqueWith []string
 }
 
@@ -168,7 +168,7 @@ func (b *Binding) bindField() error {
 	}
 	f, ok := b.Scanner().(interface{ bind(Column) error })
 	if !ok {
-		return errors.New("its field is none of package encrypted: generate the package again, with the extension of " +
+		return errors.New("its field isn't from package encrypted: generate the package again, with the extension of " +
 			"package codegen")
 	}
 	return f.bind(b.Column)
@@ -184,19 +184,19 @@ func (c Column) place() place { return place{c.Client, c.Schema, c.Table, c.Name
 var registry struct {
 	sync.RWMutex
 	columns map[place]Column
-	fields  map[place]Binding // with ValueScanners
-	// all are the columns; tables groups them by client and table, and sources
-	// by the table that the database copies their tenant from. They are
-	// replaced, never changed.
+	fields  map[place]Binding // those with ValueScanners
+	// all has the columns; tables groups them by client and table, and sources
+	// by client and the table that the database copies their tenant from. They
+	// are replaced, never changed.
 	all             atomic.Pointer[[]Column]
 	tables, sources atomic.Pointer[map[[2]string][]Column]
 }
 
 // Register makes columns known to drivers, checks and re-encryption, and binds
-// fields to them; generated code calls it. It returns the column of the first
-// binding. It panics if a column's size holds no token, if it isn't as its
-// field was declared, or if a generated package registers one column twice with
-// different properties.
+// fields to them; generated code calls it. It returns the first binding's
+// column. It panics if a column is too short for a token or differs from its
+// field's declaration, or if a generated package registers one column twice
+// with different properties.
 func Register(bindings ...Binding) Column {
 	registry.Lock()
 	defer registry.Unlock()
@@ -258,8 +258,8 @@ func All() []Column {
 	return nil
 }
 
-// Holds reports whether a result has an encrypted column of the process and
-// its table's primary key, by the names of the result's columns.
+// Holds reports whether names, a result's columns, include an encrypted column
+// of the process and its table's primary key.
 func Holds(names []string) bool {
 	all := registry.all.Load()
 	return all != nil && slices.ContainsFunc(*all, func(c Column) bool {
@@ -267,8 +267,8 @@ func Holds(names []string) bool {
 	})
 }
 
-// Known returns the registered column that c names by table and name or, if it
-// has them, by client and schema too. It is an [ErrNoColumn] if there is none.
+// Known returns the registered column with c's table and name, and its client
+// and schema if c has them. If there is none, it returns an [ErrNoColumn].
 func Known(c Column) (Column, error) {
 	for _, other := range All() {
 		if c.Table == other.Table && c.Name == other.Name && (c.Client == "" || c.Client == other.Client) &&
@@ -294,8 +294,8 @@ func InTable(client, table string) []Column {
 	return nil
 }
 
-// SourcedFrom returns the encrypted columns with a tenant that the
-// database copies from a table. Don't change the slice.
+// SourcedFrom returns the encrypted columns that get their tenant from a table.
+// Don't change the slice.
 func SourcedFrom(client, table string) []Column {
 	if sources := registry.sources.Load(); sources != nil {
 		return (*sources)[[2]string{client, table}]
@@ -324,14 +324,13 @@ func FieldScanner(c Column) any {
 // change the slice.
 func UniqueWith(c Column) []string { return bindingOf(c).UniqueWith }
 
-// bindingOf returns the binding of a column.
 func bindingOf(c Column) Binding {
 	registry.RLock()
 	defer registry.RUnlock()
 	if b, ok := registry.fields[c.place()]; ok {
 		return b
 	}
-	for of, b := range registry.fields { // in a schema of run time
+	for of, b := range registry.fields { // the schema may be chosen at run time
 		if of.client == c.Client && of.table == c.Table && of.name == c.Name {
 			return b
 		}
@@ -339,9 +338,9 @@ func bindingOf(c Column) Binding {
 	return Binding{}
 }
 
-// Distinct returns columns without the copies that other generated packages
-// have. Two packages that disagree about one column of a database are an
-// error: the caller has to name the columns of one of them.
+// Distinct removes columns that several generated packages have in common. It
+// returns an error if two packages declare one database column differently: the
+// caller has to name the columns of one of them.
 func Distinct(columns []Column) (distinct []Column, err error) {
 	for _, c := range columns {
 		i := slices.IndexFunc(distinct, c.IsSame)
@@ -359,9 +358,9 @@ func Distinct(columns []Column) (distinct []Column, err error) {
 	return distinct, nil
 }
 
-// Find returns the encrypted column named "user_credentials.api_key", or
-// "billing.invoices.memo" in a schema, or an [ErrNoColumn] that lists the
-// names.
+// Find returns the encrypted column with a name such as
+// "user_credentials.api_key", or "billing.invoices.memo" in a schema. It
+// returns an [ErrNoColumn] that lists the names if there is none.
 func Find(name string) (Column, error) {
 	all := All()
 	known := make([]string, len(all))

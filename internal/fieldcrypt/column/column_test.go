@@ -38,7 +38,7 @@ func TestAll(t *testing.T) {
 	}
 }
 
-// Tables of one name in two packages, and in two schemas, are different.
+// Tables with the same name in two packages or two schemas are different.
 func TestClientsAndSchemas(t *testing.T) {
 	t.Parallel()
 	for _, c := range []column.Column{
@@ -169,12 +169,12 @@ func TestFind(t *testing.T) {
 	} {
 		_, err := column.Find(name)
 		if !errors.Is(err, column.ErrNoColumn) || !strings.Contains(err.Error(), "vault.wide") {
-			t.Errorf("%q: got %v, want ErrNoColumn with the names there are", name, err)
+			t.Errorf("%q: got %v, want ErrNoColumn with the known names", name, err)
 		}
 	}
 }
 
-// Packages that disagree about one column leave the names of others alone.
+// If packages disagree about one column, other columns are still found.
 func TestFindBesideDisagreement(t *testing.T) {
 	t.Parallel()
 	column.Register(

@@ -11,8 +11,8 @@ import (
 )
 
 // Field is the ent ValueScanner of an encrypted field of type
-// [fieldcrypt.Secret]. It works once [Register] has bound it to a column, and
-// fails with [ErrNotRegistered] until then, as the fields of schemas do.
+// [fieldcrypt.Secret]. It returns [ErrNotRegistered] until [Register] has bound
+// it to a column. Fields in a schema package are never bound.
 type Field struct{ *binding }
 
 // ValueField is the ent ValueScanner of an encrypted field of type
@@ -29,7 +29,7 @@ func NewValueField[T any](name string, size int) ValueField[T] {
 	return ValueField[T]{&binding{name: name, plaintext: fieldcrypt.TypeName[T](), size: size}}
 }
 
-// binding is what a field's constructor knows, and its column once known.
+// binding holds a field's declaration, and its column once it is registered.
 type binding struct {
 	name, plaintext string
 	size            int
@@ -42,8 +42,8 @@ type bound struct {
 	opener opener
 }
 
-// bind sets the column. It refuses a column that isn't as the field was
-// declared, and a second one.
+// bind sets the column. It returns an error if the column differs from the
+// field's declaration, or if the field has another one already.
 func (b *binding) bind(c Column) error {
 	if c.Size != b.size || cmp.Or(c.Type, fieldcrypt.StringType) != b.plaintext {
 		return fmt.Errorf("%d characters of %s, and its field has %d of %s",
@@ -60,7 +60,6 @@ func (b *binding) bind(c Column) error {
 	return nil
 }
 
-// column returns the field's column.
 func (b *binding) column(op string) (*bound, error) {
 	if b.bound == nil {
 		return nil, fmt.Errorf("credent: %s field %s: %w", op, b.name, ErrNotRegistered)
@@ -68,8 +67,8 @@ func (b *binding) column(op string) (*bound, error) {
 	return b.bound, nil
 }
 
-// CheckBindings returns an [ErrNotRegistered] if nothing says how the blind
-// index of one of the columns makes its digests.
+// CheckBindings returns an [ErrNotRegistered] if a column has a blind index and
+// its digests' configuration isn't set.
 func CheckBindings(columns []Column) error {
 	for _, c := range columns {
 		if b := bindingOf(c); c.Index != "" && b.Digest != nil && b.Digest() == nil {
@@ -110,7 +109,6 @@ func (f ValueField[T]) Canonical(plaintext string) (string, error) {
 	return fieldcrypt.Canonical[T](plaintext)
 }
 
-// argument returns the argument that stands for a secret in a statement.
 func (b *binding) argument(s fieldcrypt.Secret) (driver.Value, error) {
 	of, err := b.column("encrypt")
 	if err != nil {
@@ -123,8 +121,7 @@ func (b *binding) argument(s fieldcrypt.Secret) (driver.Value, error) {
 	return arg, nil
 }
 
-// target returns the target of one column of one row. Its Scan fails if there
-// is no column.
+// target returns a target for one row. Its Scan fails if there is no column.
 func (b *binding) target() field.ValueScanner {
 	of, err := b.column("scan")
 	if err != nil {
@@ -141,7 +138,7 @@ func (b *binding) secret(v driver.Value) (fieldcrypt.Secret, error) {
 	return target.Secret(), nil
 }
 
-// noTarget is the target of a field that has no column.
+// noTarget is the target of a field without a column.
 type noTarget struct{ err error }
 
 // Scan implements sql.Scanner.

@@ -10,7 +10,7 @@ import (
 	"github.com/credent-go/credent/internal/fieldcrypt/column"
 )
 
-// A field works once its column is registered, and says in errors which it is.
+// A field works once its column is registered, and its errors name the column.
 func TestBind(t *testing.T) {
 	useDefault(t)
 	c := column.Column{Table: "bound", Name: "token", Size: 500, Type: "string", ID: "serial"}
@@ -18,7 +18,7 @@ func TestBind(t *testing.T) {
 	if _, err := f.Value(fieldcrypt.New("x")); !errors.Is(err, column.ErrNotRegistered) {
 		t.Errorf("before it is registered: got %v", err)
 	}
-	for range 2 { // again is the same
+	for range 2 { // registering again changes nothing
 		column.Register(column.Binding{Column: c, Scanner: func() any { return f }})
 	}
 	if !slices.Contains(column.All(), c) {
@@ -37,12 +37,12 @@ func TestBind(t *testing.T) {
 	}
 	var detail *fieldcrypt.Error
 	if _, err := s.Reveal(); !errors.As(err, &detail) || detail.Table != "bound" || detail.Column != "token" {
-		t.Errorf("got %v, want the column in it", err)
+		t.Errorf("got %v, want an error with the column", err)
 	}
 }
 
-// A client with a generated package that lacks the extension's file fails with
-// an error, and stores and reads nothing.
+// If the generated package lacks the extension's file, fields return an error,
+// and store and read nothing.
 func TestNotBound(t *testing.T) {
 	t.Parallel()
 	f, v := column.NewField("token", 500), column.NewValueField[int]("number", 500)
@@ -61,8 +61,8 @@ func TestNotBound(t *testing.T) {
 	}
 }
 
-// A column with a field that was declared differently, or is another column's,
-// is a mistake of whoever registers it.
+// Register panics if the field was declared differently, or belongs to another
+// column.
 func TestBindMismatch(t *testing.T) {
 	t.Parallel()
 	used := column.NewField("a", 500)
@@ -76,7 +76,7 @@ func TestBindMismatch(t *testing.T) {
 	}{
 		"size":     {column.NewField("a", 400), "500 characters of string, and its field has 400 of string"},
 		"type":     {column.NewValueField[[]byte]("a", 500), "and its field has 500 of []byte"},
-		"no field": {"gAAAA", "its field is none of package encrypted"},
+		"no field": {"gAAAA", "its field isn't from package encrypted"},
 		"older":    {nil, "generate the package again"},
 		"twice":    {used, "its field a is twice.a already"},
 	} {
@@ -96,8 +96,7 @@ func TestBindMismatch(t *testing.T) {
 	}
 }
 
-// A column with a blind index needs to know how its digests are made. While
-// ent's runtime code hasn't said so, checks fail.
+// A blind index needs its config. Checks fail until ent's runtime code sets it.
 func TestCheckBindings(t *testing.T) {
 	t.Parallel()
 	c := column.Column{Table: "digested", Name: "a", Size: 500, Index: "a_index"}

@@ -11,8 +11,8 @@ import (
 	"github.com/credent-go/credent/internal/fieldcrypt/fernet"
 )
 
-// revealErrors are all errors of a stored secret of the column. None quotes the
-// value.
+// revealErrors has every error that revealing a stored secret may return. None
+// quotes the value.
 var revealErrors = map[string]error{
 	"credent: decrypt vault.wide: " + fernet.ErrNotEncrypted.Error(): fernet.ErrNotEncrypted,
 	"credent: decrypt vault.wide: " + fernet.ErrCorrupt.Error():      fernet.ErrCorrupt,

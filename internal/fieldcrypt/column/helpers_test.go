@@ -11,7 +11,7 @@ import (
 )
 
 const (
-	keyA = "cw_0x689RpI-jtRR7oE8h_eQsKImvJapLeSbXpwF4e4=" // of the specification's vectors
+	keyA = "cw_0x689RpI-jtRR7oE8h_eQsKImvJapLeSbXpwF4e4=" // from the Fernet spec's vectors
 	keyB = "3vYpT7mQx0bL2nKcR9sWfZ1gHjUe5aDq8iOy4MtXk6E="
 )
 
@@ -35,11 +35,11 @@ func encrypt(tb testing.TB, r *keyring.Ring, plaintext string) string {
 	return token
 }
 
-// useDefault gives the process's keyring the given keys, or none. Tests that
-// call it can't be parallel.
+// useDefault sets the keys of the process's keyring, or removes them. Tests
+// that call it can't be parallel.
 func useDefault(tb testing.TB, keys ...string) {
 	tb.Helper()
-	tb.Setenv(keysource.EnvKey, keyA) // for the first test that asks
+	tb.Setenv(keysource.EnvKey, keyA) // for the first test that uses it
 	tb.Setenv(keysource.EnvPreviousKeys, "")
 	r, err := keysource.Default()
 	if err != nil {

@@ -5,12 +5,12 @@ import (
 	"github.com/credent-go/credent/internal/keysource"
 )
 
-// opener opens what was read without Credent's driver: with the process's
-// keyring, if the schema doesn't bind the column.
+// opener opens secrets read without Credent's driver, with the process's
+// keyring. It refuses if the schema binds the column.
 type opener struct{ column *Column }
 
-// ColumnOf returns the column of an opener that the driver has not replaced
-// yet, or nil.
+// ColumnOf returns the column of an opener that the driver hasn't replaced yet,
+// or nil.
 func ColumnOf(o fieldcrypt.Opener) *Column {
 	if o, ok := o.(*opener); ok {
 		return o.column

@@ -2,9 +2,9 @@ package fernet
 
 import "encoding/binary"
 
-// base64Bits holds, for each place in a group of four, the bits that a
-// character of base64url (RFC 4648 §5) adds to the group's 24 bits, and
-// noBase64 for every other character.
+// base64Bits holds, for each position in a group of four, the bits that a
+// base64url character (RFC 4648 §5) adds to the group's 24 bits, and noBase64
+// for every other character.
 var base64Bits = func() (bits [4][256]uint32) {
 	const alphabet = "ABCDEFGHIJKLMNOPQRSTUVWXYZabcdefghijklmnopqrstuvwxyz0123456789-_"
 	for place := range bits {
@@ -22,12 +22,12 @@ var base64Bits = func() (bits [4][256]uint32) {
 const noBase64 = 1 << 31
 
 // decodeBase64 decodes base64url into dst and returns the number of bytes. It
-// accepts the canonical form only: padded, no line breaks, and no leftover
-// bits that aren't zero, so that one content has one text. dst needs three
-// bytes for every four characters.
+// accepts only the canonical form: padded, without line breaks, and with all
+// leftover bits zero, so that the same bytes always have the same text. dst
+// needs three bytes for every four characters.
 //
-// It exists for speed (BenchmarkBase64): the standard library's decoder was
-// the most expensive part of opening a short token after its MAC. Tests
+// It exists for speed (BenchmarkBase64): next to the MAC, the standard
+// library's decoder was the most expensive part of opening a short token. Tests
 // compare the two on every pair of bytes in a group, and by fuzzing.
 func decodeBase64(dst []byte, text string) (n int, ok bool) {
 	if len(text) == 0 || len(text)%4 != 0 {
@@ -35,7 +35,7 @@ func decodeBase64(dst []byte, text string) (n int, ok bool) {
 	}
 	t := &base64Bits
 	var all uint32
-	for len(text) > 8 { // so that dst has room for two bytes too many
+	for len(text) > 8 { // PutUint64 writes two bytes too many
 		a := t[0][text[0]] | t[1][text[1]] | t[2][text[2]] | t[3][text[3]]
 		b := t[0][text[4]] | t[1][text[5]] | t[2][text[6]] | t[3][text[7]]
 		binary.BigEndian.PutUint64(dst[n:], uint64(a)<<40|uint64(b)<<16)

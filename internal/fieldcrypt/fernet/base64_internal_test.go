@@ -8,13 +8,13 @@ import (
 	"testing"
 )
 
-// checkBase64 compares with the standard library, which takes line breaks
-// besides.
+// checkBase64 compares with the standard library, which also accepts line
+// breaks.
 func checkBase64(tb testing.TB, text string) {
 	tb.Helper()
 	want, err := base64.URLEncoding.Strict().DecodeString(text)
 	wantOK := err == nil && len(text) > 0 && !strings.ContainsAny(text, "\r\n")
-	// What is beyond the room must not be touched.
+	// Bytes after room must stay as they are.
 	buf := bytes.Repeat([]byte{0xa5}, len(text)/4*3+8)
 	room := buf[: len(text)/4*3 : len(text)/4*3]
 	n, ok := decodeBase64(room, text)
@@ -28,8 +28,8 @@ func checkBase64(tb testing.TB, text string) {
 
 func TestDecodeBase64(t *testing.T) {
 	t.Parallel()
-	// Every pair of bytes in every pair of places of a group, as the only one,
-	// the last, and one of each pair before the last.
+	// Every pair of bytes in every pair of positions of a group, in the only
+	// group, the last group, and either group of a pair before the last.
 	for _, frame := range []string{
 		"gAAA", "AAAAgAAA", "AAAAAAAAgAAA", "gAAAAAAAAAAA", "AAAAgAAAAAAA",
 		"AAAAAAAAAAAAgAAA",

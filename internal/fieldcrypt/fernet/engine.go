@@ -38,7 +38,7 @@ func newEngine(key fernet.Key) (*engine, error) {
 	e := &engine{}
 	e.workers.New = func() any {
 		mac := hmac.New(sha256.New, key[:signingSize])
-		// Only after a Reset does it keep the hash states of its padded key.
+		// A Reset makes it keep the hash states of its padded key.
 		mac.Reset()
 		return &worker{
 			mac: mac, enc: newMode(block, cipher.NewCBCEncrypter),
@@ -100,7 +100,7 @@ func (w *worker) open(raw []byte) ([]byte, error) {
 }
 
 // unpad removes the PKCS #7 padding of an authenticated text of at least one
-// block. Only a holder of the key can have written a wrong one.
+// block. Only a holder of the key can have written wrong padding.
 func unpad(text []byte) ([]byte, error) {
 	pad := int(text[len(text)-1])
 	if pad < 1 || pad > blockSize {
@@ -115,15 +115,16 @@ func unpad(text []byte) ([]byte, error) {
 	return text[:n], nil
 }
 
-// ivMode is a mode that takes a new IV for each text. The standard library's
-// modes have the method, in no named interface; it spares a copy of the key
+// ivMode is a mode with a new IV for each text. The standard library's modes
+// have the method, though no interface names it; it saves a copy of the key
 // schedule.
 type ivMode interface {
 	cipher.BlockMode
 	SetIV(iv []byte)
 }
 
-// newMode returns a mode. A library without SetIV makes a new mode per IV.
+// newMode returns a mode. If the library's mode has no SetIV, each IV makes a
+// new mode.
 func newMode(block cipher.Block, fresh func(cipher.Block, []byte) cipher.BlockMode) ivMode {
 	mode := fresh(block, make([]byte, blockSize))
 	if m, ok := mode.(ivMode); ok {
@@ -138,11 +139,10 @@ type renewedMode struct {
 	fresh func(cipher.Block, []byte) cipher.BlockMode
 }
 
-// SetIV makes a new mode.
 func (m *renewedMode) SetIV(iv []byte) { m.BlockMode = m.fresh(m.block, iv) }
 
-// scratch is a buffer for one operation. It is cleared after use, so that no
-// plaintext stays in it.
+// scratch is a buffer for one operation. It is cleared after use, so that it
+// keeps no plaintext.
 type scratch struct{ buf []byte }
 
 func (s *scratch) resize(n int) { s.buf = slices.Grow(s.buf[:0], n)[:n] }

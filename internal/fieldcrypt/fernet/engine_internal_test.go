@@ -12,8 +12,7 @@ import (
 	"time"
 )
 
-// TestGenerateVectors makes the tokens of the specification, with its IVs and
-// times.
+// TestGenerateVectors makes the Fernet spec's tokens, with its IVs and times.
 func TestGenerateVectors(t *testing.T) {
 	t.Parallel()
 	data, err := os.ReadFile("testdata/generate.json")
@@ -60,8 +59,8 @@ func newTestKey(t *testing.T) *Key {
 	return key
 }
 
-// TestFittedKey shows that the result doesn't depend on the key that is tried
-// first, and that the index of the key that fits comes back.
+// TestFittedKey checks that the result doesn't depend on which key is tried
+// first, and that the index of the key that fits is returned.
 func TestFittedKey(t *testing.T) {
 	t.Parallel()
 	keys := []*Key{newTestKey(t), newTestKey(t), newTestKey(t), newTestKey(t)}
@@ -83,7 +82,7 @@ func TestFittedKey(t *testing.T) {
 	}
 }
 
-// plainMode hides all but the methods of the interface.
+// plainMode hides methods that aren't in the interface.
 type plainMode struct{ cipher.BlockMode }
 
 // TestModesWithoutSetIV covers libraries with CBC modes that lack SetIV.
@@ -125,8 +124,8 @@ func TestModesWithoutSetIV(t *testing.T) {
 	}
 }
 
-// TestModesHaveSetIV fails when the standard library's modes lose the method,
-// and each token costs a key schedule.
+// TestModesHaveSetIV fails if the standard library's modes lose the method, so
+// that each token costs a key schedule.
 func TestModesHaveSetIV(t *testing.T) {
 	t.Parallel()
 	block, err := aes.NewCipher(make([]byte, 16))
@@ -148,12 +147,12 @@ func TestScratchIsCleared(t *testing.T) {
 	buf := w.scratch.buf
 	e.giveBack(w)
 	if len(buf) != 1000 || !bytes.Equal(buf, make([]byte, len(buf))) {
-		t.Error("a buffer that was given back still has its contents")
+		t.Error("a returned buffer wasn't cleared")
 	}
 }
 
-// TestWorkersKeepNothing looks for plaintext in the buffers that are kept for
-// the next operation.
+// TestWorkersKeepNothing looks for plaintext in buffers that are kept for the
+// next operation.
 func TestWorkersKeepNothing(t *testing.T) {
 	t.Parallel()
 	key := newTestKey(t)
@@ -174,13 +173,13 @@ func TestWorkersKeepNothing(t *testing.T) {
 	}
 	for _, w := range used {
 		if buf := w.scratch.buf[:cap(w.scratch.buf)]; bytes.Contains(buf, []byte("plain")) {
-			t.Error("a worker's buffer has plaintext in it")
+			t.Error("a worker's buffer contains plaintext")
 		}
 	}
 }
 
-// TestOpenLeavesForeignTokens matters because all keys of a keyring are tried
-// on one buffer.
+// TestOpenLeavesForeignTokens checks that open leaves a token under another key
+// unchanged, since all keys of a keyring are tried on one buffer.
 func TestOpenLeavesForeignTokens(t *testing.T) {
 	t.Parallel()
 	raw, err := tokenEncoding.DecodeString(Encrypt(newTestKey(t), "text"))

@@ -12,7 +12,7 @@ import (
 	"testing"
 )
 
-// peer is Python's cryptography with keyA. It ends with this process.
+// peer runs Python's cryptography with keyA. It ends with this process.
 type peer struct {
 	mu  sync.Mutex
 	in  io.Writer
@@ -20,7 +20,7 @@ type peer struct {
 }
 
 var startPeer = sync.OnceValues(func() (*peer, error) {
-	python := "/usr/bin/python3" // Debian's, which has Debian's packages
+	python := "/usr/bin/python3" // Debian's, which sees Debian's packages
 	if _, err := os.Stat(python); err != nil {
 		python = "python3"
 	}
@@ -37,7 +37,7 @@ var startPeer = sync.OnceValues(func() (*peer, error) {
 	return &peer{in: in, out: bufio.NewReader(out)}, cmd.Start()
 })
 
-// decrypt returns what Python makes of a token, and whether it takes it.
+// decrypt returns Python's plaintext of a token, and whether Python accepts it.
 func (p *peer) decrypt(token string) (plaintext string, ok bool, err error) {
 	p.mu.Lock()
 	defer p.mu.Unlock()
@@ -56,9 +56,9 @@ func (p *peer) decrypt(token string) (plaintext string, ok bool, err error) {
 	return string(raw), true, err
 }
 
-// comparePython opens a token with both. Python opens every token that Go
-// opens, to the same text. A token that only Python opens isn't canonical, or
-// has a time beyond the prefix.
+// comparePython opens a token with both. Python must open every token that Go
+// opens, to the same text. A token that only Python opens must not be
+// canonical, or its time must not fit the prefix.
 func comparePython(t *testing.T, token string) {
 	t.Helper()
 	p, err := startPeer()
@@ -90,8 +90,8 @@ func FuzzPython(f *testing.F) {
 	f.Fuzz(comparePython)
 }
 
-// FuzzPythonSigned compares on what is signed with the key, so that the
-// signature does not hide the rest.
+// FuzzPythonSigned compares on tokens signed with the key, so that the fuzzer
+// gets past the signature.
 func FuzzPythonSigned(f *testing.F) {
 	addBodies(f)
 	f.Fuzz(func(t *testing.T, body []byte) { comparePython(t, signedToken(t, keyA, body)) })

@@ -14,10 +14,10 @@ import (
 	"github.com/credent-go/credent/internal/fieldcrypt/fernet"
 )
 
-// Fuzzing runs under the key of the specification's vectors, so that mutations
-// of them get beyond the signature.
+// Fuzzing uses the key of the Fernet spec's vectors, so that their mutations
+// get past the signature.
 
-// addTokens seeds with the vectors, and with what is almost a token.
+// addTokens seeds with the vectors, and with values that are almost tokens.
 func addTokens(f *testing.F) {
 	f.Helper()
 	for _, v := range slices.Concat(vectors(f, "verify.json"), vectors(f, "invalid.json"),
@@ -64,12 +64,12 @@ func FuzzDecrypt(f *testing.F) {
 			t.Errorf("got %q, fernet-go %q", got, want)
 		}
 		if again := base64.URLEncoding.EncodeToString(decodeToken(t, token)); again != token {
-			t.Errorf("accepted %q, whose canonical form is %q", token, again)
+			t.Errorf("accepted %q; its canonical form is %q", token, again)
 		}
 	})
 }
 
-// addBodies seeds with what a token has before its signature.
+// addBodies seeds with the part of a token before its signature.
 func addBodies(f *testing.F) {
 	f.Helper()
 	for _, v := range slices.Concat(vectors(f, "verify.json"), vectors(f, "invalid.json")) {
@@ -77,7 +77,7 @@ func addBodies(f *testing.F) {
 			f.Add(raw[:len(raw)-32])
 		}
 	}
-	for size := range 60 { // without an IV, without a ciphertext, and of no whole blocks
+	for size := range 60 { // without an IV, without ciphertext, and with partial blocks
 		f.Add(append([]byte{0x80}, make([]byte, size)...))
 	}
 	for _, pad := range []byte{0, 1, 16, 17, 32, 255} {
@@ -101,8 +101,8 @@ func FuzzDecryptSigned(f *testing.F) {
 		if errors.Is(err, fernet.ErrUnknownKey) {
 			t.Errorf("a signed token: got %v", err)
 		}
-		// Where fernet-go accepts more: padding of no or too many bytes, and
-		// times that take away the prefix.
+		// fernet-go also accepts padding of no or too many bytes, and times
+		// that change the prefix.
 		pad := len(body) - 25 - len(want)
 		if want != nil && pad >= 1 && pad <= 16 && strings.HasPrefix(token, "gAAAA") {
 			t.Errorf("got %v, fernet-go %q", err, want)
@@ -129,8 +129,8 @@ func FuzzRoundTrip(f *testing.F) {
 	})
 }
 
-// keyErrors are the errors of ParseKey: short, and without the key, which
-// FuzzCause of package keytext looks for.
+// keyErrors matches ParseKey's errors, which are short. FuzzCause of package
+// keytext checks that they don't contain the key.
 var keyErrors = regexp.MustCompile(`^bad encryption key: its? [^\n]{6,250}$`)
 
 func FuzzParseKey(f *testing.F) {
@@ -158,7 +158,7 @@ func FuzzParseKey(f *testing.F) {
 			t.Fatal(err)
 		}
 		if got, err := ring(t, text).Decrypt(string(token)); err != nil || got != "text" {
-			t.Errorf("it is another key: got %q, %v", got, err)
+			t.Errorf("the key differs: got %q, %v", got, err)
 		}
 	})
 }

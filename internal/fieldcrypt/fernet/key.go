@@ -18,8 +18,8 @@ import (
 	"github.com/credent-go/credent/internal/redact"
 )
 
-// ErrBadKey means that a key is malformed, of the wrong length, all zero,
-// given twice, or signs like another.
+// ErrBadKey means that a key is malformed, has the wrong length, is all zero,
+// is given twice, or has the same signing half as another key.
 var ErrBadKey = errors.New("bad encryption key")
 
 // KeySize is the size of a key in bytes: 16 to sign, 16 to encrypt (Fernet
@@ -49,10 +49,10 @@ func GenerateKey() string {
 	return base64.URLEncoding.EncodeToString(raw[:])
 }
 
-// ParseKey reads a key of 44 characters of base64 with padding, in the
-// URL-safe alphabet or the standard one (Python's cryptography reads both). It
-// ignores white space around the key, since files end in a line break. Any
-// other text is an [ErrBadKey] that says what is wrong, and doesn't quote it.
+// ParseKey reads a key of 44 characters of base64 with padding, in the URL-safe
+// alphabet or the standard one (Python's cryptography reads both). It ignores
+// white space around the key, since files end in a line break. For any other
+// text it returns an [ErrBadKey] that says what is wrong and doesn't quote it.
 func ParseKey(text string) (*Key, error) {
 	trimmed := strings.NewReplacer("+", "-", "/", "_").Replace(strings.TrimSpace(text))
 	raw, err := tokenEncoding.DecodeString(trimmed)
@@ -85,7 +85,7 @@ func Subkey(k *Key, info string, size int) ([]byte, error) {
 	return hkdf.Key(sha256.New, k.fernet()[:], nil, info, size)
 }
 
-// Derive returns the Fernet key of a purpose, by [Subkey]. It has k's ID.
+// Derive returns a Fernet key for one purpose, by [Subkey]. It has k's ID.
 func Derive(k *Key, info string) (*Key, error) {
 	raw, err := Subkey(k, info, KeySize)
 	if err != nil {
@@ -100,9 +100,9 @@ func Text(k *Key) string { return base64.URLEncoding.EncodeToString(k.fernet()[:
 // Same reports in constant time whether two keys are equal.
 func Same(a, b *Key) bool { return subtle.ConstantTimeCompare(a.fernet()[:], b.fernet()[:]) == 1 }
 
-// SignsLike reports in constant time whether two keys have one signing half.
-// Each would authenticate the other's tokens and decrypt them to nonsense,
-// which has a valid padding for one token in 256.
+// SignsLike reports in constant time whether two keys have the same signing
+// half. Each would authenticate the other's tokens and decrypt them to garbage,
+// with valid padding once in 256 tokens.
 func SignsLike(a, b *Key) bool {
 	return subtle.ConstantTimeCompare(a.fernet()[:signingSize], b.fernet()[:signingSize]) == 1
 }

@@ -10,8 +10,8 @@ import (
 	"github.com/credent-go/credent/internal/fieldcrypt/fernet"
 )
 
-// halves returns a key of the signing half of one and the encryption half of
-// another.
+// halves returns a key with one key's signing half and another's encryption
+// half.
 func halves(t *testing.T, signing, encryption string) string {
 	t.Helper()
 	keys, err := fernetgo.DecodeKeys(signing, encryption)
@@ -79,7 +79,7 @@ func TestParseKey(t *testing.T) {
 			if key != nil {
 				token := seal(t, ring(t, test.text), "text")
 				if got, err := ring(t, keyA).Decrypt(token); err != nil || got != "text" {
-					t.Errorf("it is another key: got %q, %v", got, err)
+					t.Errorf("the key differs: got %q, %v", got, err)
 				}
 			}
 		})
@@ -96,7 +96,7 @@ func TestGenerateKey(t *testing.T) {
 		t.Error(err)
 	}
 	if fernet.GenerateKey() == text {
-		t.Error("twice the same key")
+		t.Error("the same key twice")
 	}
 }
 
@@ -108,7 +108,7 @@ func TestKeyID(t *testing.T) {
 		t.Errorf("got %s, want %s", got, want)
 	}
 	if keys[0].ID() == keys[1].ID() {
-		t.Error("two keys have one ID")
+		t.Error("two keys have the same ID")
 	}
 }
 
@@ -122,14 +122,14 @@ func TestDerive(t *testing.T) {
 		t.Fatal(err)
 	}
 	if !fernet.Same(derived, ring(t, "1NVCm77I4PTgCZzQxTKm0LB0UJ5u8jLf4tXvyW762_0=")[0]) {
-		t.Error("it is another key than Python's")
+		t.Error("the key differs from Python's")
 	}
 	if derived.ID() != key.ID() {
-		t.Error("a derived key has another ID than the key it comes from")
+		t.Error("a derived key's ID differs from its source's")
 	}
 	if other, err := fernet.Derive(key, "other"); err != nil || fernet.Same(other, derived) ||
 		fernet.SignsLike(other, derived) {
-		t.Errorf("two purposes have one key: %v", err)
+		t.Errorf("two purposes have the same key: %v", err)
 	}
 	short, err := fernet.Subkey(key, "label", 16)
 	if err != nil || len(short) != 16 {
@@ -149,6 +149,6 @@ func TestSame(t *testing.T) {
 		}
 	}
 	if got := fernet.Text(all[0]); got != keyA {
-		t.Error("the text of a key is another")
+		t.Error("Text returns a different key")
 	}
 }

@@ -17,8 +17,8 @@ import (
 	"github.com/credent-go/credent/internal/fieldcrypt/fernet"
 )
 
-// refused fails the test unless a value is refused in one of the two ways that
-// are meant for values from a database.
+// refused fails the test unless decrypting a value returns ErrCorrupt, or
+// ErrNotEncrypted if it lacks the prefix.
 func refused(t *testing.T, r keys, what, token string) {
 	t.Helper()
 	plaintext, err := r.Decrypt(token)
@@ -31,7 +31,7 @@ func refused(t *testing.T, r keys, what, token string) {
 	}
 }
 
-// TestTampering alters each place of a token in every way that one edit can.
+// TestTampering makes single edits of every kind at each position of a token.
 func TestTampering(t *testing.T) {
 	t.Parallel()
 	r := ring(t, fernet.GenerateKey())
@@ -115,8 +115,7 @@ func decodeToken(tb testing.TB, token string) []byte {
 	return raw
 }
 
-// signedToken signs anything with a key: what a faulty writer that has the key
-// could store.
+// signedToken signs any body, as a faulty writer with the key could.
 func signedToken(tb testing.TB, keyText string, body []byte) string {
 	tb.Helper()
 	key, err := fernetgo.DecodeKey(keyText)
@@ -128,7 +127,7 @@ func signedToken(tb testing.TB, keyText string, body []byte) string {
 	return base64.URLEncoding.EncodeToString(mac.Sum(bytes.Clone(body)))
 }
 
-// signedBlocks signs a token of whole blocks, which have their padding already.
+// signedBlocks encrypts whole blocks, with their padding, and signs the token.
 func signedBlocks(tb testing.TB, keyText string, blocks []byte) string {
 	tb.Helper()
 	key, err := fernetgo.DecodeKey(keyText)
@@ -145,8 +144,8 @@ func signedBlocks(tb testing.TB, keyText string, blocks []byte) string {
 	return signedToken(tb, keyText, append(body, ciphertext...))
 }
 
-// TestSignedMalformed has tokens with the right signature. Some of them make
-// other readers panic.
+// TestSignedMalformed decrypts malformed tokens with a valid signature. Some of
+// them make other implementations panic.
 func TestSignedMalformed(t *testing.T) {
 	t.Parallel()
 	key := fernet.GenerateKey()
@@ -180,15 +179,14 @@ func TestSignedMalformed(t *testing.T) {
 			t.Errorf("%s: got %q, %v, want ErrCorrupt", name, got, err)
 		}
 	}
-	// The builders make what they mean to: with the right padding the same
-	// token opens.
+	// The builders are correct: with the right padding, the same token opens.
 	for pad := 1; pad <= 16; pad++ {
 		token := signedBlocks(t, key, padded(16, bytes.Repeat([]byte{byte(pad)}, pad)...))
 		if got, err := r.Decrypt(token); err != nil || got != strings.Repeat("x", 16-pad) {
 			t.Errorf("padding %d: got %q, %v", pad, got, err)
 		}
 	}
-	// The prefix rules out other versions and far times, signed or not.
+	// The prefix excludes other versions and distant times, even if signed.
 	for name, first := range map[string][]byte{"version 0x81": {0x81}, "time of 2^63": {0x80, 0x80}} {
 		body := append(bytes.Clone(first), make([]byte, 25-len(first)+16)...)
 		if _, err := r.Decrypt(signedToken(t, key, body)); !errors.Is(err, fernet.ErrNotEncrypted) {

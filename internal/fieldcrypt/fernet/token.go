@@ -3,11 +3,11 @@
 // It implements the Fernet spec
 // (https://github.com/fernet/spec/blob/master/Spec.md): AES-128-CBC and
 // HMAC-SHA-256, base64url with padding. It accepts exactly what Fernet
-// implementations write, so one plaintext under an IV, a time and a key has
-// one token only. It ignores the timestamp: stored data doesn't expire.
+// implementations write, so a plaintext with one IV, time and key has only one
+// token. It ignores the timestamp: stored data doesn't expire.
 //
-// The package knows one key and one token at a time, or a list of keys to try.
-// Which key belongs to which value is decided by the packages above it.
+// The package knows one token at a time, and one key or a list of keys to try.
+// Packages above it decide which key belongs to which value.
 package fernet
 
 import (
@@ -42,7 +42,7 @@ var (
 	// nothing at all ("", as opposed to NULL).
 	ErrNotEncrypted = errors.New("not encrypted: the stored value is not a token")
 
-	// ErrCorrupt means that a token can't be opened, for whatever reason.
+	// ErrCorrupt means that a token can't be opened, for any reason.
 	ErrCorrupt = errors.New("damaged token")
 
 	// ErrUnknownKey means that no key authenticates a well-formed token: it was
@@ -58,11 +58,11 @@ func (unknownKeyError) Error() string {
 	return "no key in the keyring opens this token: it was encrypted under another key, or altered"
 }
 
-// Is makes every unknown key a damaged token.
+// Is makes an unknown key an [ErrCorrupt] as well.
 func (unknownKeyError) Is(target error) bool { return target == ErrCorrupt }
 
-// IsToken reports whether a stored value begins like a token. If such a value
-// doesn't open, it is damaged or under another key, and never plaintext.
+// IsToken reports whether a stored value begins like a token. If it does but
+// doesn't open, it is damaged or under another key, never plaintext.
 func IsToken(stored string) bool { return strings.HasPrefix(stored, Prefix) }
 
 // TokenLen returns the length of the token of an n-byte plaintext, in
@@ -73,7 +73,7 @@ func TokenLen(n int) int { return base64.URLEncoding.EncodedLen(rawLen(n)) }
 func rawLen(n int) int { return headerSize + blockSize*(n/blockSize+1) + macSize }
 
 // MaxPlaintext returns the length in bytes of the longest plaintext with a
-// token that fits size characters; it is negative if none fits.
+// token that fits in size characters. It is negative if no token fits.
 func MaxPlaintext(size int) int {
 	return (size/4*3-headerSize-macSize)/blockSize*blockSize - 1
 }
@@ -90,8 +90,8 @@ func Encrypt(key *Key, plaintext string) string {
 	return string(buf[raw:])
 }
 
-// AppendEncrypt appends a new token of the plaintext to dst. It allocates
-// nothing if dst has the room.
+// AppendEncrypt appends a new token of the plaintext to dst. It doesn't
+// allocate if dst has room.
 func AppendEncrypt(dst []byte, key *Key, plaintext string) []byte {
 	e := key.engine()
 	w := e.take(rawLen(len(plaintext)))
@@ -108,9 +108,9 @@ func sealNow(w *worker, raw []byte, plaintext string) {
 	w.seal(raw, plaintext, iv, uint64(time.Now().Unix()))
 }
 
-// Decrypt opens a token with the key that authenticates it, and returns that
-// key's index. It tries keys[first] first: rows under one key lie together.
-// Errors: [ErrNotEncrypted], [ErrCorrupt], [ErrUnknownKey].
+// Decrypt opens a token and returns the index of the key that authenticates it.
+// It tries keys[first] first, since rows under one key lie together. Errors:
+// [ErrNotEncrypted], [ErrCorrupt], [ErrUnknownKey].
 func Decrypt(keys []*Key, first int, token string) (plaintext string, index int, err error) {
 	e := keys[first].engine()
 	w := e.take(base64.URLEncoding.DecodedLen(len(token)))
@@ -119,8 +119,8 @@ func Decrypt(keys []*Key, first int, token string) (plaintext string, index int,
 	return string(opened), index, err
 }
 
-// AppendDecrypt is Decrypt that appends the plaintext to dst, which the caller
-// clears. It allocates nothing if dst has the room.
+// AppendDecrypt is like Decrypt and appends the plaintext to dst. The caller
+// clears dst. It doesn't allocate if dst has room.
 func AppendDecrypt(dst []byte, keys []*Key, first int, token string) ([]byte, int, error) {
 	e := keys[first].engine()
 	w := e.take(base64.URLEncoding.DecodedLen(len(token)))
@@ -153,7 +153,7 @@ func open(w *worker, keys []*Key, first int, token string) (plaintext []byte, in
 	return nil, 0, ErrUnknownKey
 }
 
-// decode undoes base64 into buf, and checks what needs no key.
+// decode decodes base64 into buf, and checks all that needs no key.
 func decode(buf []byte, token string) ([]byte, error) {
 	if !IsToken(token) {
 		return nil, ErrNotEncrypted

@@ -13,7 +13,7 @@ import (
 )
 
 const (
-	keyA = "cw_0x689RpI-jtRR7oE8h_eQsKImvJapLeSbXpwF4e4=" // of the specification's vectors
+	keyA = "cw_0x689RpI-jtRR7oE8h_eQsKImvJapLeSbXpwF4e4=" // from the Fernet spec's vectors
 	keyB = "3vYpT7mQx0bL2nKcR9sWfZ1gHjUe5aDq8iOy4MtXk6E="
 	keyC = "Q0kq9xF2uZ7bW1nTy5cV8mRj3pLs6hGd4aKe0iXoUwA="
 
@@ -47,7 +47,7 @@ func seal(tb testing.TB, k keys, plaintext string) string {
 	return fernet.Encrypt(k[0], plaintext)
 }
 
-// plaintexts are what brokers hand out as keys, and what breaks encoders.
+// plaintexts are keys like those brokers issue, and texts that break encoders.
 var plaintexts = map[string]string{
 	"Alpaca key ID":             "PKA1B2C3D4E5F6G7H8I9",
 	"Alpaca paper key ID":       "PKTESTXY12345678ABCD",
@@ -84,7 +84,7 @@ func TestRoundTrip(t *testing.T) {
 				t.Errorf("the token has %d characters, the plaintext %d bytes", len(token), len(plaintext))
 			}
 			if len(plaintext) > 3 && strings.Contains(token, plaintext) {
-				t.Error("the token has the plaintext in it")
+				t.Error("the token contains the plaintext")
 			}
 			if again := seal(t, r, plaintext); again == token {
 				t.Error("encrypted twice, the token is the same")
@@ -102,8 +102,8 @@ func TestRoundTrip(t *testing.T) {
 	}
 }
 
-// TestAppendRefuses has what the append form leaves of the caller's buffer when
-// it fails.
+// TestAppendRefuses checks that AppendDecrypt leaves the caller's buffer
+// unchanged when it fails.
 func TestAppendRefuses(t *testing.T) {
 	t.Parallel()
 	token := seal(t, ring(t, fernet.GenerateKey()), "text")
@@ -146,7 +146,7 @@ func TestMaxPlaintext(t *testing.T) {
 	for size := range 3000 {
 		n := fernet.MaxPlaintext(size)
 		if n >= 0 && fernet.TokenLen(n) > size {
-			t.Errorf("MaxPlaintext(%d) is %d, whose token has %d characters", size, n, fernet.TokenLen(n))
+			t.Errorf("MaxPlaintext(%d) is %d, and its token has %d characters", size, n, fernet.TokenLen(n))
 		}
 		if fernet.TokenLen(max(n+1, 0)) <= size {
 			t.Errorf("MaxPlaintext(%d) is %d, but one byte more fits", size, n)
@@ -154,7 +154,7 @@ func TestMaxPlaintext(t *testing.T) {
 	}
 }
 
-// TestAnyTime opens tokens whatever their timestamp.
+// TestAnyTime opens tokens with any timestamp.
 func TestAnyTime(t *testing.T) {
 	t.Parallel()
 	key := fernet.GenerateKey()
@@ -187,7 +187,7 @@ func TestUnknownKey(t *testing.T) {
 	}
 }
 
-// TestInterchange has fernet-go write what we read and read what we write.
+// TestInterchange reads fernet-go's tokens, and has fernet-go read ours.
 func TestInterchange(t *testing.T) {
 	t.Parallel()
 	text := fernet.GenerateKey()

@@ -11,8 +11,8 @@ import (
 	"github.com/credent-go/credent/internal/fieldcrypt/fernet"
 )
 
-// vector is an entry of verify.json or invalid.json. Their clocks and times to
-// live are not read: a stored token does not expire.
+// vector is an entry of verify.json or invalid.json. Their clocks and TTLs are
+// ignored, since stored tokens don't expire.
 type vector struct {
 	Desc, Token, Src, Secret string
 }
@@ -42,8 +42,8 @@ func TestVerifyVectors(t *testing.T) {
 	}
 }
 
-// TestInvalidVectors runs every vector that the specification calls invalid.
-// Two of them are invalid by the clock only, so they open here.
+// TestInvalidVectors runs every vector that the Fernet spec calls invalid. Two
+// of them are invalid only by the clock, so they open here.
 func TestInvalidVectors(t *testing.T) {
 	t.Parallel()
 	want := map[string]error{
@@ -60,7 +60,7 @@ func TestInvalidVectors(t *testing.T) {
 	for _, v := range vectors(t, "invalid.json") {
 		plaintext, err := ring(t, v.Secret).Decrypt(v.Token)
 		got[v.Desc] = err
-		if err == nil && plaintext != "" { // the plaintext of both
+		if err == nil && plaintext != "" { // both have an empty plaintext
 			t.Errorf("%s: got %q, want an empty text", v.Desc, plaintext)
 		}
 	}

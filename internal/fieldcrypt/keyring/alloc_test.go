@@ -1,7 +1,7 @@
 //go:build !race
 
-// Not under the race detector: it allocates for its own records, and makes
-// sync.Pool drop some values.
+// The race detector allocates too and makes sync.Pool drop some values, so the
+// test doesn't run under it.
 
 package keyring_test
 
@@ -13,8 +13,8 @@ import (
 	"github.com/credent-go/credent/internal/fieldcrypt/fernet"
 )
 
-// TestAllocations pins the hot path: the result is all that is allocated. It
-// isn't parallel, as AllocsPerRun counts what the whole process allocates.
+// TestAllocations pins the hot path: only the result is allocated. It isn't
+// parallel, since AllocsPerRun counts the whole process's allocations.
 func TestAllocations(t *testing.T) {
 	r := ring(t, keyB, keyC, keyA)
 	for _, size := range []int{2, 24, 64, 303, 1024, 5000} {

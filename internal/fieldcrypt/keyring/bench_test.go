@@ -25,7 +25,7 @@ func benchmarkKeys(b *testing.B, n int) (*keyring.Ring, []*fernetgo.Key) {
 	return ring(b, texts[0], texts[1:]...), keys
 }
 
-var benchmarkSizes = []int{24, 64, 1024} // bytes; keys of brokers have 20 to 64
+var benchmarkSizes = []int{24, 64, 1024} // in bytes; brokers' keys have 20 to 64
 
 func BenchmarkEncrypt(b *testing.B) {
 	r, keys := benchmarkKeys(b, 1)
@@ -53,7 +53,7 @@ func BenchmarkEncrypt(b *testing.B) {
 	}
 }
 
-// BenchmarkDecrypt has tokens of the last key, as during a rotation.
+// BenchmarkDecrypt decrypts tokens under the last key, as during a rotation.
 func BenchmarkDecrypt(b *testing.B) {
 	for _, n := range []int{1, 4} {
 		r, keys := benchmarkKeys(b, n)
@@ -69,7 +69,7 @@ func BenchmarkDecrypt(b *testing.B) {
 					b.ReportAllocs()
 					for b.Loop() {
 						if !decrypt() {
-							b.Fatal("it does not open")
+							b.Fatal("the token does not open")
 						}
 					}
 				})
@@ -82,7 +82,7 @@ func BenchmarkDecrypt(b *testing.B) {
 	}
 }
 
-// BenchmarkParallel is a round trip on all processors, where garbage costs
+// BenchmarkParallel makes round trips on all processors, where garbage costs
 // most.
 func BenchmarkParallel(b *testing.B) {
 	r, keys := benchmarkKeys(b, 1)
@@ -93,7 +93,7 @@ func BenchmarkParallel(b *testing.B) {
 			b.RunParallel(func(pb *testing.PB) {
 				for pb.Next() {
 					if !roundTrip() {
-						b.Error("it does not open")
+						b.Error("the token does not open")
 					}
 				}
 			})

@@ -1,8 +1,8 @@
 // Package keyring holds the keys of a process: a primary key that encrypts, and
 // earlier keys that only decrypt.
 //
-// It knows how keys are replaced while the process runs ([Ring.Replace]). It
-// doesn't know where they come from, columns or tenants: package keysource
+// Keys can be replaced while the process runs ([Ring.Replace]). The package
+// doesn't know columns, tenants or where keys come from: package keysource
 // reads them, and package seal decides which keys open which value.
 package keyring
 
@@ -20,45 +20,46 @@ import (
 // ErrNoKey means that there is no keyring to encrypt or decrypt with.
 var ErrNoKey = errors.New("no encryption key")
 
-// Ring holds keys. The first, called primary, encrypts; all decrypt. The
-// zero value has no keys. [Ring.Replace] exchanges all keys at once, also
-// for secrets that were read before; every other method leaves them alone. A
-// Ring is safe for concurrent use and prints as [REDACTED].
+// Ring holds keys. The first, called primary, encrypts; all decrypt. The zero
+// value has no keys. [Ring.Replace] replaces all keys at once, also for secrets
+// that were read before; no other method changes them. A Ring is safe for
+// concurrent use and prints as [REDACTED].
 type Ring struct {
 	redact.Methods
 	state    *atomic.Pointer[Set]
 	recorded *atomic.Bool
 }
 
-// Record says that what the keyring opens is to be recorded.
+// Record marks the keyring as used by a client with a trail.
 func (r *Ring) Record() {
 	if r.recorded != nil { // the zero value opens nothing
 		r.recorded.Store(true)
 	}
 }
 
-// IsRecorded reports whether somebody said so.
+// IsRecorded reports whether [Ring.Record] was called.
 func (r *Ring) IsRecorded() bool { return r != nil && r.recorded != nil && r.recorded.Load() }
 
-// Set holds the keys of a keyring at one moment. An operation loads it once,
-// so that it sees all old or all new keys. Everything but its memory of the
-// key that opened a token last is immutable.
+// Set holds the keys of a keyring at one moment. An operation loads it once, so
+// that it sees all old or all new keys. A Set is immutable, except that it
+// remembers the key that last opened a token.
 type Set struct {
 	list   []*fernet.Key
 	fitted atomic.Int32
 }
 
-// New makes a keyring of a primary key and any number of earlier keys, each in
-// the form of [fernet.ParseKey]. Errors: [ErrNoKey] for an empty primary key;
-// [fernet.ErrBadKey], also for a key given twice and for one with the signing
-// half of another. They name the key by its place, from 1.
+// New returns a keyring with a primary key and any number of earlier keys, as
+// [fernet.ParseKey] reads them. Errors: [ErrNoKey] for an empty primary key;
+// [fernet.ErrBadKey], also for a key given twice and for two keys with the same
+// signing half. They name the key by its position, from 1.
 func New(primary string, previous ...string) (*Ring, error) {
 	total := len(previous) + 1
 	return Parse(append([]string{primary}, previous...),
 		func(i int) string { return fmt.Sprintf("key %d of %d", i+1, total) })
 }
 
-// Parse makes a keyring of keys that name names in errors.
+// Parse is [New] with the primary key first in texts. Errors call each key by
+// the result of name.
 func Parse(texts []string, name func(i int) string) (*Ring, error) {
 	if strings.TrimSpace(texts[0]) == "" {
 		return nil, fmt.Errorf("credent: %s: %w", name(0), ErrNoKey)
@@ -86,8 +87,7 @@ func Parse(texts []string, name func(i int) string) (*Ring, error) {
 	return Of(list...), nil
 }
 
-// Of makes a keyring of keys, which must differ. Without any it returns nil,
-// which has no keys.
+// Of returns a keyring with the given keys, which must differ, or nil for none.
 func Of(list ...*fernet.Key) *Ring {
 	if len(list) == 0 {
 		return nil
@@ -128,8 +128,8 @@ func (s *Set) Append(key *fernet.Key) *Set {
 	return &Set{list: append(slices.Clip(s.list), key)}
 }
 
-// Derive returns the set of the keys that derive makes of s's, in the same
-// order. It remembers the key that opened a token last.
+// Derive returns a set of keys derived from s's, in the same order. It takes
+// over which key last opened a token.
 func (s *Set) Derive(derive func(*fernet.Key) (*fernet.Key, error)) (*Set, error) {
 	derived := &Set{list: make([]*fernet.Key, len(s.list))}
 	for i, key := range s.list {
@@ -145,14 +145,14 @@ func (s *Set) Derive(derive func(*fernet.Key) (*fernet.Key, error)) (*Set, error
 // Encrypt returns a new token under the primary key.
 func (s *Set) Encrypt(plaintext string) string { return fernet.Encrypt(s.list[0], plaintext) }
 
-// Decrypt opens a token, trying first the key that opened one last: rows under
-// one key lie together. Errors are [fernet.Decrypt]'s.
+// Decrypt opens a token. It tries the key that last opened one first, since
+// rows under one key lie together. Errors are [fernet.Decrypt]'s.
 func (s *Set) Decrypt(token string) (string, error) {
 	plaintext, _, err := s.Open(token)
 	return plaintext, err
 }
 
-// Open is Decrypt that also returns the key's place in the set.
+// Open is like Decrypt and also returns the key's index in the set.
 func (s *Set) Open(token string) (plaintext string, index int, err error) {
 	first := int(s.fitted.Load())
 	plaintext, index, err = fernet.Decrypt(s.list, first, token)
@@ -167,7 +167,7 @@ func (s *Set) fit(before, index int, err error) {
 	}
 }
 
-// FitLike remembers the key that fitted in a set derived from s.
+// FitLike remembers the key that last opened a token in a set derived from s.
 func (s *Set) FitLike(derived *Set) {
 	if fitted := derived.fitted.Load(); s.fitted.Load() != fitted {
 		s.fitted.Store(fitted)
@@ -212,8 +212,8 @@ func (r *Ring) Decrypt(token string) (string, error) {
 	return s.Decrypt(token)
 }
 
-// AppendEncrypt appends a new token of the plaintext to dst, and allocates
-// nothing if dst has the room. Errors: [ErrNoKey], with dst as it was.
+// AppendEncrypt appends a new token of the plaintext to dst, and doesn't
+// allocate if dst has room. On an [ErrNoKey] it returns dst unchanged.
 func (r *Ring) AppendEncrypt(dst []byte, plaintext string) ([]byte, error) {
 	s, err := Load(r)
 	if err != nil {
@@ -222,9 +222,9 @@ func (r *Ring) AppendEncrypt(dst []byte, plaintext string) ([]byte, error) {
 	return fernet.AppendEncrypt(dst, s.list[0], plaintext), nil
 }
 
-// AppendDecrypt appends the plaintext of a token to dst, which the caller
-// clears, and allocates nothing if dst has the room. Errors are
-// [Ring.Decrypt]'s, with dst as it was.
+// AppendDecrypt appends a token's plaintext to dst, and doesn't allocate if dst
+// has room. The caller clears dst. Errors are [Ring.Decrypt]'s, with dst
+// unchanged.
 func (r *Ring) AppendDecrypt(dst []byte, token string) ([]byte, error) {
 	s, err := Load(r)
 	if err != nil {

@@ -20,8 +20,8 @@ func newTestRing(t *testing.T, keys int) *Ring {
 	return ring
 }
 
-// TestFittedKey shows that the result doesn't depend on the key that is tried
-// first, and that the key that fits is tried first the next time.
+// TestFittedKey checks that the result doesn't depend on which key is tried
+// first, and that the key that opened a token is tried first next time.
 func TestFittedKey(t *testing.T) {
 	t.Parallel()
 	ring := newTestRing(t, 4)
@@ -54,8 +54,8 @@ func TestFittedKey(t *testing.T) {
 	}
 }
 
-// TestDerivedFit shows that derived sets begin with the key that fitted, and
-// tell it back.
+// TestDerivedFit checks that a derived set starts with its parent's last key,
+// and that FitLike passes the derived set's last key back.
 func TestDerivedFit(t *testing.T) {
 	t.Parallel()
 	set, err := Load(newTestRing(t, 3))
@@ -81,6 +81,6 @@ func TestDerivedFit(t *testing.T) {
 	}
 	more := set.Prepend(derived.Keys()[0])
 	if len(more.Keys()) != 4 || more.Keys()[0] != derived.Keys()[0] || len(set.Keys()) != 3 {
-		t.Error("the key isn't the first of one more")
+		t.Error("Prepend doesn't put the key first, or changes the set")
 	}
 }

@@ -14,7 +14,7 @@ import (
 )
 
 const (
-	keyA = "cw_0x689RpI-jtRR7oE8h_eQsKImvJapLeSbXpwF4e4=" // of the specification's vectors
+	keyA = "cw_0x689RpI-jtRR7oE8h_eQsKImvJapLeSbXpwF4e4=" // from the Fernet spec's vectors
 	keyB = "3vYpT7mQx0bL2nKcR9sWfZ1gHjUe5aDq8iOy4MtXk6E="
 	keyC = "Q0kq9xF2uZ7bW1nTy5cV8mRj3pLs6hGd4aKe0iXoUwA="
 )
@@ -39,8 +39,8 @@ func encrypt(tb testing.TB, r *keyring.Ring, plaintext string) string {
 	return token
 }
 
-// halves returns a key of the signing half of one and the encryption half of
-// another.
+// halves returns a key with one key's signing half and another's encryption
+// half.
 func halves(t *testing.T, signing, encryption string) string {
 	t.Helper()
 	keys, err := fernetgo.DecodeKeys(signing, encryption)
@@ -118,7 +118,7 @@ func TestKeyringOrder(t *testing.T) {
 		t.Error("the slice of Keys is the keyring's own")
 	}
 	if _, err := ring(t, keyB).Decrypt(encrypt(t, r, "text")); !errors.Is(err, fernet.ErrUnknownKey) {
-		t.Errorf("a previous key encrypts: %v", err)
+		t.Errorf("an earlier key encrypts: %v", err)
 	}
 	for _, writer := range []string{keyA, keyB, halves(t, keyC, keyA)} {
 		if got, err := r.Decrypt(encrypt(t, ring(t, writer), "text")); err != nil || got != "text" {
@@ -127,8 +127,8 @@ func TestKeyringOrder(t *testing.T) {
 	}
 }
 
-// TestAppendRefuses has what the append forms leave of the caller's buffer when
-// they fail.
+// TestAppendRefuses checks that the append forms leave the caller's buffer
+// unchanged when they fail.
 func TestAppendRefuses(t *testing.T) {
 	t.Parallel()
 	token := encrypt(t, ring(t, fernet.GenerateKey()), "text")
@@ -160,8 +160,8 @@ func TestNoKeyring(t *testing.T) {
 	}
 }
 
-// TestConcurrentUse is for the race detector, and for buffers that two
-// operations would share.
+// TestConcurrentUse lets the race detector find races, and finds buffers that
+// two operations share.
 func TestConcurrentUse(t *testing.T) {
 	t.Parallel()
 	keys := []string{fernet.GenerateKey(), fernet.GenerateKey(), fernet.GenerateKey()}
@@ -199,7 +199,7 @@ func TestOf(t *testing.T) {
 	}
 	r := ring(t, keyA)
 	if keyring.With(r, nil) != r {
-		t.Error("no key makes another keyring")
+		t.Error("With a nil key makes another keyring")
 	}
 	more := keyring.With(r, ring(t, keyB).Primary())
 	if got, err := more.Decrypt(encrypt(t, ring(t, keyB), "text")); err != nil || got != "text" || len(r.Keys()) != 1 {

@@ -12,16 +12,16 @@ import (
 // keyring it would replace.
 var ErrPrimaryRemoved = errors.New("the new keyring lacks the primary key in use")
 
-// Replace makes r hold next's keys from now on, all at once: an operation that
-// has begun ends with the old ones. It reports whether the keys differ. It
-// doesn't keep next. If next lacks the primary key in use, Replace refuses
-// with [ErrPrimaryRemoved], since nobody could read what was just written: in a
-// rotation the primary key first becomes an earlier one. Nil keyrings are an
-// [ErrNoKey].
+// Replace replaces r's keys with next's, all at once: an operation that has
+// begun finishes with the old ones. It reports whether the keys differ. It
+// doesn't keep next. If next lacks the primary key in use, Replace returns
+// [ErrPrimaryRemoved], since what was just written would be unreadable: in a
+// rotation the primary key first becomes an earlier key. It returns [ErrNoKey]
+// if either keyring is nil.
 func (r *Ring) Replace(next *Ring) (changed bool, err error) { return r.replace(next, false) }
 
-// ReplaceRemovingPrimary is Replace by a keyring that may lack the primary key
-// in use. What is still stored under that key becomes unreadable.
+// ReplaceRemovingPrimary is like [Ring.Replace], but next may lack the primary
+// key in use. Tokens still stored under that key become unreadable.
 func (r *Ring) ReplaceRemovingPrimary(next *Ring) (changed bool, err error) {
 	return r.replace(next, true)
 }
@@ -42,8 +42,8 @@ func (r *Ring) replace(next *Ring, allowRemoval bool) (changed bool, err error) 
 		if primary := from.list[0]; !allowRemoval && find(to.list, primary) < 0 {
 			return false, fmt.Errorf("credent: replace: %w: its ID is %s", ErrPrimaryRemoved, primary.ID())
 		}
-		// Keys that stay keep what they have set up, and stay the same for
-		// callers that hold one.
+		// Reuse the keys that stay: they have engines set up, and callers may
+		// compare pointers to them.
 		merged := &Set{list: slices.Clone(to.list)}
 		for i, key := range merged.list {
 			if j := find(from.list, key); j >= 0 {

@@ -53,7 +53,7 @@ func TestReplace(t *testing.T) {
 			}
 			if err != nil {
 				if diff := cmp.Diff(before, ids(r)); diff != "" {
-					t.Errorf("refused, it changed: %s", diff)
+					t.Errorf("a refused Replace changed the keys: %s", diff)
 				}
 				if !strings.Contains(err.Error(), before[0]) || hasPart(err.Error(), keyA) ||
 					hasPart(err.Error(), keyB) {
@@ -61,19 +61,19 @@ func TestReplace(t *testing.T) {
 				}
 				changed, err := r.ReplaceRemovingPrimary(next)
 				if !changed || err != nil {
-					t.Errorf("told to: %v, %v", changed, err)
+					t.Errorf("ReplaceRemovingPrimary: %v, %v", changed, err)
 				}
 				if got, err := r.Decrypt(token); err == nil && got == "text" {
-					t.Error("a lost key opens what it encrypted")
+					t.Error("a removed key still opens its tokens")
 				}
 			} else if got, err := r.Decrypt(token); err != nil || got != "text" {
-				t.Errorf("what was stored opens to %q, %v", got, err)
+				t.Errorf("a stored token opens to %q, %v", got, err)
 			}
 			if diff := cmp.Diff(after, ids(r)); diff != "" {
 				t.Errorf("keys: %s", diff)
 			}
 			if got, err := ring(t, test.to[0]).Decrypt(encrypt(t, r, "new")); err != nil || got != "new" {
-				t.Errorf("the new primary key opens what is written now to %q, %v", got, err)
+				t.Errorf("under the new primary key, a new token opens to %q, %v", got, err)
 			}
 		})
 	}
@@ -100,7 +100,7 @@ func TestReplaceWithoutKeys(t *testing.T) {
 	}
 }
 
-// A keyring takes another's keys once and doesn't follow it afterwards. Keys
+// Replace copies another keyring's keys and doesn't follow it afterwards. Keys
 // that stay are the same objects.
 func TestReplaceCopies(t *testing.T) {
 	t.Parallel()
@@ -119,8 +119,8 @@ func TestReplaceCopies(t *testing.T) {
 	}
 }
 
-// TestReplaceUnderLoad goes through rotations while others encrypt, decrypt and
-// re-encrypt: all that is in use has a key.
+// TestReplaceUnderLoad rotates keys while other goroutines encrypt, decrypt and
+// re-encrypt.
 func TestReplaceUnderLoad(t *testing.T) {
 	t.Parallel()
 	primary := fernet.GenerateKey()
@@ -140,8 +140,8 @@ func TestReplaceUnderLoad(t *testing.T) {
 					t.Error(err)
 					return
 				}
-				// Two rotations may have ended since: then the token is lost,
-				// as it would be in a row that no run re-encrypted.
+				// If two rotations ended meanwhile, the token is lost, like one
+				// in a row that was never re-encrypted.
 				got, err := r.Decrypt(token)
 				if err != nil && !errors.Is(err, fernet.ErrUnknownKey) || err == nil && got != text {
 					t.Errorf("got %q, %v, want %q", got, err, text)
@@ -167,8 +167,7 @@ func TestReplaceUnderLoad(t *testing.T) {
 	}
 }
 
-// Two goroutines replace at once: neither can bring about what each alone would
-// be refused.
+// If two goroutines replace at once, the second is still refused.
 func TestReplaceConcurrently(t *testing.T) {
 	t.Parallel()
 	for range 200 {
@@ -178,7 +177,7 @@ func TestReplaceConcurrently(t *testing.T) {
 			wg.Go(func() { _, _ = r.Replace(next) })
 		}
 		wg.Wait()
-		// The second lacks the primary key of the first, so it is refused.
+		// The second keyring lacks the first one's primary key.
 		if got := ids(r); len(got) != 2 || got[1] != ids(ring(t, keyA))[0] {
 			t.Fatalf("got %v", got)
 		}

@@ -10,8 +10,8 @@ import (
 	"github.com/credent-go/credent/internal/fieldcrypt/seal"
 )
 
-// TestEarlierNames opens tokens that were bound under earlier names of their
-// column, and re-encrypts them under the present one.
+// TestEarlierNames opens tokens bound under a column's earlier names, and
+// re-encrypts them under its current name.
 func TestEarlierNames(t *testing.T) {
 	t.Parallel()
 	r := ring(t, keyA, keyB)
@@ -30,12 +30,12 @@ func TestEarlierNames(t *testing.T) {
 		earlier bool
 		err     error
 	}{
-		"present":         {now, "a", false, nil},
-		"earlier":         {column.Column{Table: "patients", Name: "email"}, "a", true, nil},
-		"last of them":    {column.Column{Table: "people", Name: "email"}, "a", true, nil},
-		"another column":  {column.Column{Table: "patients", Name: "mail"}, "a", false, fernet.ErrUnknownKey},
-		"another tenant":  {now, "b", false, fernet.ErrUnknownKey},
-		"earlier, theirs": {column.Column{Table: "patients", Name: "email"}, "b", false, fernet.ErrUnknownKey},
+		"present":                 {now, "a", false, nil},
+		"earlier":                 {column.Column{Table: "patients", Name: "email"}, "a", true, nil},
+		"last of them":            {column.Column{Table: "people", Name: "email"}, "a", true, nil},
+		"another column":          {column.Column{Table: "patients", Name: "mail"}, "a", false, fernet.ErrUnknownKey},
+		"another tenant":          {now, "b", false, fernet.ErrUnknownKey},
+		"earlier, another tenant": {column.Column{Table: "patients", Name: "email"}, "b", false, fernet.ErrUnknownKey},
 	} {
 		for _, key := range []string{keyA, keyB} {
 			token := encrypt(t, bound(t, ring(t, key), test.made, test.tenant), "text")
@@ -50,7 +50,7 @@ func TestEarlierNames(t *testing.T) {
 				}
 			}
 			if o, _ := l.OpenAt(r, in(now, "a"), token); o.Earlier != test.earlier {
-				t.Errorf("%s: it is under an earlier name: %v", name, o.Earlier)
+				t.Errorf("%s: Earlier is %v", name, o.Earlier)
 			}
 			if got, err := bound(t, r, now, "a").Decrypt(token); !errors.Is(err, test.err) ||
 				err == nil && got != "text" {
@@ -64,18 +64,19 @@ func TestEarlierNames(t *testing.T) {
 				t.Errorf("%s: Reencrypt: changed %v, bound %v, %v", name, changed, isBound, err)
 			}
 			if o, err := l.OpenAt(ring(t, keyA), in(undeclared, "a"), again); o.Plaintext != "text" || err != nil {
-				t.Errorf("%s: then it opens as %q, %v", name, o.Plaintext, err)
+				t.Errorf("%s: re-encrypted, it opens as %q, %v", name, o.Plaintext, err)
 			}
 			if o, err := l.OpenAt(r, in(now, "a"), again); o.Earlier || err != nil {
-				t.Errorf("%s: it is still under an earlier name, or %v", name, err)
+				t.Errorf("%s: re-encrypted, it is still under an earlier name, or %v", name, err)
 			}
-			// Without the declaration it opens only under the present name.
+			// Without the declaration it opens only under the current name.
 			if _, err := l.OpenAt(r, in(undeclared, "a"), token); (err != nil) != test.earlier {
 				t.Errorf("%s: undeclared: %v", name, err)
 			}
 		}
 	}
-	// What isn't bound has no name, and a schema that binds doesn't read it.
+	// An unbound token doesn't depend on names, but a column that the schema
+	// binds doesn't open it.
 	bare := encrypt(t, r, "text")
 	if _, err := seal.NewOpenerAt(r, now, "a", true).Open(bare, nil, nil); !errors.Is(err, seal.ErrWrongLocation) {
 		t.Errorf("an unbound token: %v", err)

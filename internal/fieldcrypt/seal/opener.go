@@ -13,13 +13,13 @@ import (
 	"github.com/credent-go/credent/internal/states"
 )
 
-// Types of what is told of reveals. They are documented where they point.
+// Types of package reveal, which has their documentation.
 type (
-	// Reveal tells an observer that a stored secret was revealed.
+	// Reveal reports to an observer that a stored secret was revealed.
 	Reveal = reveal.Reveal
 	// Reader says who queried.
 	Reader = reveal.Reader
-	// Recorder takes down that secrets were opened.
+	// Recorder records that secrets were opened.
 	Recorder = reveal.Recorder
 )
 
@@ -27,33 +27,33 @@ type (
 // fieldcrypt.Opener. It is immutable and safe for concurrent use.
 type Opener struct {
 	policy *Policy
-	column *column.Column // nil if it isn't known
+	column *column.Column // nil if unknown
 	states states.Set
-	bad    error // why nothing opens
-	alone  bool  // no client has it
+	bad    error // if not nil, Open fails with it
+	alone  bool  // it belongs to no client
 
-	observe func(Reveal) // nil if nobody does
-	record  Recorder     // likewise
+	observe func(Reveal) // may be nil
+	record  Recorder     // may be nil
 	reader  *Reader
-	last    *reveal.Last // that was recorded
+	last    *reveal.Last // the last reveal recorded
 
 	tenant string
 	known  bool           // the tenant is known
-	ref    *tenantkey.Ref // to the tenant's keys; nil if tenants have none
+	ref    *tenantkey.Ref // the tenant's keys; nil if tenants have none
 }
 
-// NewOpener returns the opener of a column, which may be nil if nobody knows
-// it, in rows of an unknown tenant.
+// NewOpener returns the opener of a column, in rows of an unknown tenant. c is
+// nil if the column is unknown.
 func (p *Policy) NewOpener(c *column.Column) *Opener {
 	return &Opener{policy: p, column: c, states: p.States.Of(c)}
 }
 
-// Failing returns an opener that opens nothing, for the given reason.
+// Failing returns an opener that always fails with err.
 func (p *Policy) Failing(err error) *Opener { return &Opener{policy: p, bad: err} }
 
-// NewOpenerAt returns an opener for a column in rows of a tenant, with a
-// keyring, for secrets that database/sql scanned. Whether a client binds the
-// column isn't known here, so it reads both kinds unless the schema binds.
+// NewOpenerAt returns an opener for a column in rows of a tenant, for secrets
+// that database/sql scanned. It doesn't know whether a client binds the column,
+// so it reads bound and unbound tokens unless the schema binds them.
 func NewOpenerAt(ring *keyring.Ring, c column.Column, tenant string, known bool) *Opener {
 	p := &Policy{Ring: ring, Locator: new(Locator)}
 	if known && !c.Bound {
@@ -64,22 +64,22 @@ func NewOpenerAt(ring *keyring.Ring, c column.Column, tenant string, known bool)
 	return o
 }
 
-// ObservedBy returns the opener with an observer, of a reader's query.
+// ObservedBy returns a copy of the opener with a reader and an observer.
 func (o *Opener) ObservedBy(r *Reader, observe func(Reveal)) *Opener {
 	other := *o
 	other.observe, other.reader = observe, r
 	return &other
 }
 
-// RecordedBy returns the opener with what takes down each secret it opens, for
-// a reader's query.
+// RecordedBy returns a copy of the opener that records each secret it opens,
+// for a reader's query.
 func (o *Opener) RecordedBy(r *Reader, record Recorder) *Opener {
 	other := *o
 	other.record, other.reader, other.last = record, r, new(reveal.Last)
 	return &other
 }
 
-// IsRecorded reports whether the opener is one of [Opener.RecordedBy].
+// IsRecorded reports whether the opener records what it opens.
 func (o *Opener) IsRecorded() bool { return o.record != nil }
 
 // Column returns the opener's column, or nil.
@@ -94,10 +94,10 @@ func (o *Opener) HasTenantKeys() bool { return o.states.TenantKeys >= states.Acc
 // InWindow reports whether the column may still hold plaintext.
 func (o *Opener) InWindow() bool { return o.states.Encryption < states.Require }
 
-// IsOf reports whether the opener is for rows of a tenant.
+// IsOf reports whether the opener is for rows of the given tenant.
 func (o *Opener) IsOf(tenant string, known bool) bool { return o.tenant == tenant && o.known == known }
 
-// Of returns the opener for rows of the tenant that ref has the keys of.
+// Of returns a copy of the opener for rows of a tenant; ref has its keys.
 func (o *Opener) Of(tenant string, known bool, ref *tenantkey.Ref) *Opener {
 	other := *o
 	other.tenant, other.known, other.ref = tenant, known, ref
@@ -130,7 +130,7 @@ func (o *Opener) Open(stored string, row any, decode func(string) error) (string
 	return plaintext, err
 }
 
-// tell takes down what came of a reveal.
+// tell records a reveal or its failure.
 func (o *Opener) tell(stored string, row any, key *fernet.Key, err error) error {
 	if err != nil {
 		return o.record.Opened(o.event(stored, row, key, err), true)
@@ -138,7 +138,7 @@ func (o *Opener) tell(stored string, row any, key *fernet.Key, err error) error 
 	return o.last.Tell(o.record, key, row, func() Reveal { return o.event(stored, nil, key, nil) })
 }
 
-// event says that a stored value was opened.
+// event returns the report of one opened value.
 func (o *Opener) event(stored string, row any, key *fernet.Key, err error) Reveal {
 	event := Reveal{
 		Reader: *o.reader, Row: fieldcrypt.RowText(row), Tenant: o.tenant, Err: err,
@@ -153,8 +153,8 @@ func (o *Opener) event(stored string, row any, key *fernet.Key, err error) Revea
 	return event
 }
 
-// Check is Open for the client itself, and reveals to nobody. A failure is
-// recorded.
+// Check is like Open, for the client itself. Since nobody sees the plaintext,
+// it records failures only.
 func (o *Opener) Check(stored string, row any) (string, error) {
 	plaintext, key, err := o.check(stored, row, nil)
 	if err != nil && o.record != nil {
@@ -163,7 +163,7 @@ func (o *Opener) Check(stored string, row any) (string, error) {
 	return plaintext, err
 }
 
-// check opens a stored value, and tells the observer.
+// check opens a stored value, and calls the policy's observer.
 func (o *Opener) check(
 	stored string, row any, decode func(string) error,
 ) (plaintext string, key *fernet.Key, err error) {
@@ -180,18 +180,19 @@ func (o *Opener) check(
 	return plaintext, key, err
 }
 
-// isPlaintext reports whether a stored value counts as plaintext, which it
-// never does if it begins like a token.
+// isPlaintext reports whether a stored value counts as plaintext. A value that
+// begins like a token never does.
 func (o *Opener) isPlaintext(stored string) bool { return o.InWindow() && !fernet.IsToken(stored) }
 
-// open returns the plaintext, and the key that opened it if one did.
+// open returns the plaintext and the key that opened it. The key is nil if the
+// stored value is plaintext.
 func (o *Opener) open(stored string) (string, *fernet.Key, error) {
 	if o.bad != nil {
 		return "", nil, o.bad
 	}
 	if o.isPlaintext(stored) {
 		if stored == fieldcrypt.Redacted {
-			return "", nil, fieldcrypt.ErrRedacted // what should have been stored is lost
+			return "", nil, fieldcrypt.ErrRedacted // it was stored instead of the secret
 		}
 		return stored, nil, nil
 	}
@@ -240,7 +241,7 @@ func keyAt(set *keyring.Set, index int, err error) *fernet.Key {
 	return set.Keys()[index]
 }
 
-// openWith opens a token with the keys of the tenant and the keyring.
+// openWith opens a token with the tenant's and the keyring's keys.
 func (o *Opener) openWith(set, own *keyring.Set, stored string) (string, *fernet.Key, error) {
 	if o.states.TenantKeys < states.Require {
 		return o.decrypt(set, stored)
@@ -258,7 +259,7 @@ func (o *Opener) openWith(set, own *keyring.Set, stored string) (string, *fernet
 	return plaintext, key, err
 }
 
-// decrypt opens a token with the keys of a set.
+// decrypt opens a token with one set of keys.
 func (o *Opener) decrypt(set *keyring.Set, stored string) (string, *fernet.Key, error) {
 	k, err := o.policy.scoped(set, o.column, o.states.Binding, o.tenant, o.known)
 	if err != nil {

@@ -21,25 +21,25 @@ import (
 	"github.com/credent-go/credent/internal/states"
 )
 
-// ErrUnderKeyring means that a token is under the keyring, in a column that
+// ErrUnderKeyring means that a token is under the keyring, although its column
 // requires tenants' keys. errors.Is(err, [fernet.ErrCorrupt]) is true as well.
 var ErrUnderKeyring = fmt.Errorf("the token is under the keyring, and the column's tenant keys are require: bring "+
 	"them to write, let rotate move the tokens, and go back to require: %w", fernet.ErrCorrupt)
 
-// ErrEncrypted means that a column holds a token, and its encryption is off.
+// ErrEncrypted means that a column holds a token while its encryption is off.
 var ErrEncrypted = errors.New("the column holds a token, and its encryption is off: bring that to accept")
 
-// ErrWrongLocation means that a token isn't where it belongs, and
-// errors.Is(err, [fernet.ErrCorrupt]) is true as well: it was moved, isn't
-// bound, or is altered or under another key. Or a statement would leave a token
-// where it doesn't belong.
+// ErrWrongLocation means that a token doesn't open at its location: it was
+// moved, isn't bound, is altered or is under another key. Then errors.Is(err,
+// [fernet.ErrCorrupt]) is true as well. Or a statement would move a token to a
+// wrong location.
 var ErrWrongLocation = errors.New("wrong location")
 
-// ErrNoTenant means that a statement or a result doesn't say whose row it is.
+// ErrNoTenant means that a statement or a result doesn't name the row's tenant.
 // The error's text says what to do.
 var ErrNoTenant = errors.New("no tenant")
 
-// locationError is an ErrWrongLocation of a token that doesn't open.
+// locationError is the ErrWrongLocation for a token that doesn't open.
 type locationError struct {
 	text string
 	as   error // ErrUnknownKey, or ErrCorrupt if a key opens the token elsewhere
@@ -50,7 +50,7 @@ func (e *locationError) Error() string { return e.text }
 // Is makes it an [ErrWrongLocation].
 func (e *locationError) Is(target error) bool { return target == ErrWrongLocation }
 
-// Unwrap returns the kind of damaged token that it is.
+// Unwrap returns ErrUnknownKey or ErrCorrupt.
 func (e *locationError) Unwrap() error { return e.as }
 
 var (
@@ -65,7 +65,7 @@ var (
 		"tokens or tenants' keys, which this one lacks: select the column by its own name", fernet.ErrCorrupt}
 )
 
-// NoTenant is the error of a token whose tenant isn't known.
+// NoTenant returns the error for a token with an unknown tenant.
 func NoTenant(c *column.Column) error {
 	return fmt.Errorf("%w: it depends on the row's %s, which is not known here: query with a client, and select "+
 		"%[2]s too", ErrNoTenant, c.Tenant)
@@ -80,14 +80,14 @@ type Policy struct {
 	States states.Table
 	// Tenants are the tenants' own keys; nil if no column accepts them.
 	Tenants *tenantkey.Cache
-	// OnReveal observes reveals, and Record takes them down; nil for nobody.
+	// OnReveal is called at each reveal, and Record records it; or nil.
 	OnReveal func(Reveal)
 	Record   Recorder
-	// Observer is told what is sealed and opened.
+	// Observer is called for every value sealed or opened.
 	Observer observe.Observer
-	// Columns are the client's. Scopes says that the keys of one of them depend
-	// on the tenant, Requires that one must not be under the keyring alone, and
-	// VerifyOnRead that queries open what they read.
+	// Columns are the client's. Scopes is true if the keys of any column depend
+	// on the tenant, and Requires if any column refuses what is under the
+	// keyring alone. VerifyOnRead makes queries open the values they read.
 	Columns                        []column.Column
 	Scopes, Requires, VerifyOnRead bool
 
@@ -112,7 +112,7 @@ func (p *Policy) IsScoped(c *column.Column) bool { return isScoped(p.States.Of(c
 
 func isScoped(s states.Set) bool { return s.Binding >= states.Accept || s.TenantKeys >= states.Accept }
 
-// Owner says whose row an argument is stored in.
+// Owner is the tenant of the row that an argument is stored in.
 type Owner struct {
 	Tenant string
 	Known  bool
@@ -121,18 +121,17 @@ type Owner struct {
 
 // keys open and seal the tokens of one column and tenant.
 type keys struct {
-	bare  *keyring.Set // of unbound tokens; nil if they aren't read
-	bound *keyring.Set // of bound tokens; nil if they aren't read
-	bind  bool         // what is sealed is bound
-	plain *keyring.Set // what bound is derived from
+	bare  *keyring.Set // opens unbound tokens; nil if they aren't read
+	bound *keyring.Set // opens bound tokens; nil if they aren't read
+	bind  bool         // new tokens are bound
+	plain *keyring.Set // bound is derived from it
 
-	// earlier opens tokens bound under an earlier name of the column; nil if
-	// it has none.
+	// earlier opens tokens bound under the column's earlier names; or nil.
 	earlier func(token string) (string, int, error)
 }
 
-// scoped returns the keys of a column and tenant, made of the keyring's or the
-// tenant's set.
+// scoped returns the keys of a column and tenant. set has the keyring's or the
+// tenant's keys.
 func (p *Policy) scoped(
 	set *keyring.Set, c *column.Column, binding states.State, tenant string, known bool,
 ) (keys, error) {
@@ -156,9 +155,9 @@ func (p *Policy) scoped(
 	return k, nil
 }
 
-// Encrypt returns what a column stores of a plaintext, in the owner's row: a
-// token, or the plaintext itself as long as encryption is accept or off.
-// Errors: [keyring.ErrNoKey], [ErrNoTenant], [tenantkey.ErrShredded], and
+// Encrypt returns the value to store in the owner's row: a token, or the
+// plaintext itself while encryption is off or accept. Errors:
+// [keyring.ErrNoKey], [ErrNoTenant], [tenantkey.ErrShredded], and
 // [CheckPlaintext]'s.
 func (p *Policy) Encrypt(c *column.Column, plaintext string, of Owner) (string, error) {
 	s := p.States.Of(c)
@@ -203,15 +202,14 @@ func (p *Policy) encrypt(c *column.Column, s states.Set, plaintext string, of Ow
 	return k.plain.Encrypt(plaintext), nil
 }
 
-// DigestsOfTenant reports whether a column's digests may be under the keys of
-// tenants, so that a statement must say whose they are.
+// DigestsOfTenant reports whether a column's digests may be under tenants'
+// keys, so that a statement must name the tenant.
 func (p *Policy) DigestsOfTenant(c *column.Column) bool {
 	return c.IsIndexedByTenant() && p.States.Of(c).TenantKeys >= states.Accept
 }
 
-// DigestKeys returns the keys that a column's digests may be under, in the
-// owner's rows. Errors: [keyring.ErrNoKey], [ErrNoTenant],
-// [tenantkey.ErrShredded].
+// DigestKeys returns the keys that a column's digests in the owner's rows may
+// be under. Errors: [keyring.ErrNoKey], [ErrNoTenant], [tenantkey.ErrShredded].
 func (p *Policy) DigestKeys(c *column.Column, of Owner) (k blindindex.Keys, err error) {
 	ring, err := p.Keyring()
 	if err != nil {
@@ -225,7 +223,7 @@ func (p *Policy) DigestKeys(c *column.Column, of Owner) (k blindindex.Keys, err 
 		return k, NoTenant(c)
 	case of.Keys.Err != nil:
 		return k, of.Keys.Err
-	case of.Keys.Own == nil: // there are none yet
+	case of.Keys.Own == nil: // the tenant has no key yet
 	case t == states.Require:
 		k.Set = of.Keys.Own
 	case t == states.Write:
@@ -238,7 +236,7 @@ func (p *Policy) DigestKeys(c *column.Column, of Owner) (k blindindex.Keys, err 
 
 var errNoTenantKey = errors.New("the tenant's key is missing")
 
-// decrypt opens a token, and returns the key that did.
+// decrypt returns a token's plaintext and the key that opened it.
 func (k keys) decrypt(token string) (string, *fernet.Key, error) {
 	if k.bound == nil {
 		plaintext, index, err := k.bare.Open(token)
@@ -247,7 +245,7 @@ func (k keys) decrypt(token string) (string, *fernet.Key, error) {
 	plaintext, index, err := k.bound.Open(token)
 	if !errors.Is(err, fernet.ErrUnknownKey) {
 		if err == nil {
-			k.plain.FitLike(k.bound) // other tenants' rows begin with it
+			k.plain.FitLike(k.bound) // so that other tenants' sets start with it
 		}
 		return plaintext, keyAt(k.bound, index, err), err
 	}
@@ -268,7 +266,7 @@ func (k keys) decrypt(token string) (string, *fernet.Key, error) {
 	return "", nil, errMoved
 }
 
-// Locator opens and re-encrypts what is stored at a place. The zero value is
+// Locator opens and re-encrypts values stored at a place. The zero value is
 // ready for use. It is safe for concurrent use.
 type Locator struct{ keys boundkey.Cache }
 

@@ -15,7 +15,7 @@ import (
 )
 
 const (
-	keyA = "cw_0x689RpI-jtRR7oE8h_eQsKImvJapLeSbXpwF4e4=" // of the specification's vectors
+	keyA = "cw_0x689RpI-jtRR7oE8h_eQsKImvJapLeSbXpwF4e4=" // from the Fernet spec's vectors
 	keyB = "3vYpT7mQx0bL2nKcR9sWfZ1gHjUe5aDq8iOy4MtXk6E="
 	keyC = "Q0kq9xF2uZ7bW1nTy5cV8mRj3pLs6hGd4aKe0iXoUwA="
 )
@@ -40,7 +40,7 @@ func encrypt(tb testing.TB, r *keyring.Ring, plaintext string) string {
 	return token
 }
 
-// Columns of schemas: one that binds its tokens, and one that doesn't.
+// rentedKey has a tenant but isn't bound by its schema; heldSecret is.
 var (
 	wide      = column.Column{Client: "test", Table: "vault", Name: "wide", Size: 500}
 	narrow    = column.Column{Client: "test", Table: "vault", Name: "narrow", Size: 100} // 15 bytes
@@ -67,7 +67,7 @@ func in(c column.Column, tenant string) seal.Place {
 	return seal.Place{Column: c, Tenant: sql.NullString{String: tenant, Valid: true}}
 }
 
-// The derived key was computed with Python's cryptography: HKDF(SHA256(), 32,
+// The wanted key was computed with Python's cryptography: HKDF(SHA256(), 32,
 // None, info).derive(key).
 func TestBindIsHKDF(t *testing.T) {
 	t.Parallel()
@@ -78,7 +78,7 @@ func TestBindIsHKDF(t *testing.T) {
 		t.Errorf("Python's key does not open it: %v", err)
 	}
 	if b.Primary().ID() != r.Primary().ID() {
-		t.Error("a derived key has another ID than the one it comes from")
+		t.Error("a derived key's ID differs from its source's")
 	}
 	if _, err := new(seal.Locator).Bind(nil, rentedKey, "a"); !errors.Is(err, keyring.ErrNoKey) {
 		t.Errorf("no keyring: %v", err)
@@ -114,11 +114,11 @@ func TestBoundTokensOpenNowhereElse(t *testing.T) {
 		}
 	}
 	if !strings.HasPrefix(encrypt(t, bound(t, r, rentedKey, "a"), ""), "gAAAA") {
-		t.Error("not shaped like a token")
+		t.Error("the bound token lacks the prefix")
 	}
 }
 
-// More places than are remembered.
+// There are more locations than a Locator remembers.
 func TestManyTenants(t *testing.T) {
 	t.Parallel()
 	r, old := ring(t, keyA, keyB), ring(t, keyB)
@@ -155,46 +155,46 @@ func TestOpenerAt(t *testing.T) {
 	}
 	if _, err := secret.OpenedBy(seal.NewOpenerAt(r, heldSecret, "c", true)).
 		Reveal(); !errors.Is(err, seal.ErrWrongLocation) {
-		t.Errorf("another's: %v", err)
+		t.Errorf("another tenant: %v", err)
 	}
 	if got, err := fieldcrypt.New("new").OpenedBy(seal.NewOpenerAt(r, heldSecret, "c", true)).
 		Reveal(); err != nil || got != "new" {
-		t.Errorf("one that isn't stored: %v", err)
+		t.Errorf("a secret that isn't stored: %v", err)
 	}
 	if err := secret.Scan(encrypt(t, r, "text")); err != nil {
 		t.Fatal(err)
 	}
 	if got, err := secret.OpenedBy(seal.NewOpenerAt(r, rentedKey, "c", true)).Reveal(); err != nil || got != "text" {
-		t.Errorf("of a column that isn't bound: %v", err)
+		t.Errorf("an unbound token in an unbound column: %v", err)
 	}
-	// A client may bind the column, which nobody says here.
+	// A client may bind the column, which the opener can't know.
 	if err := secret.Scan(encrypt(t, bound(t, r, rentedKey, "c"), "text")); err != nil {
 		t.Fatal(err)
 	}
 	if got, err := secret.OpenedBy(seal.NewOpenerAt(r, rentedKey, "c", true)).Reveal(); err != nil || got != "text" {
-		t.Errorf("of a column that isn't bound, bound: %v", err)
+		t.Errorf("a bound token in an unbound column: %v", err)
 	}
 	if _, err := secret.OpenedBy(seal.NewOpenerAt(r, rentedKey, "b", true)).
 		Reveal(); !errors.Is(err, seal.ErrWrongLocation) {
-		t.Errorf("of a column that isn't bound, another's: %v", err)
+		t.Errorf("another tenant's token in an unbound column: %v", err)
 	}
 	if _, err := secret.OpenedBy(seal.NewOpenerAt(r, rentedKey, "", false)).
 		Reveal(); !errors.Is(err, fernet.ErrUnknownKey) {
-		t.Errorf("of a column that isn't bound, nobody's: %v", err)
+		t.Errorf("a bound token in an unbound column, without a tenant: %v", err)
 	}
 	if err := secret.Scan(encrypt(t, r, "text")); err != nil {
 		t.Fatal(err)
 	}
 	if _, err := secret.OpenedBy(seal.NewOpenerAt(r, heldSecret, "b", true)).
 		Reveal(); !errors.Is(err, seal.ErrWrongLocation) {
-		t.Errorf("unbound, of a bound column: %v", err)
+		t.Errorf("an unbound token in a bound column: %v", err)
 	}
 	policy := &seal.Policy{Ring: r}
 	unknown := policy.NewOpener(&heldSecret)
 	_, err := unknown.Check("gAAAA", 7)
 	var detail *fieldcrypt.Error
 	if !errors.Is(err, seal.ErrNoTenant) || !errors.As(err, &detail) || detail.Row != "7" || detail.Column != "secret" {
-		t.Errorf("of nobody: %v", err)
+		t.Errorf("without a tenant: %v", err)
 	}
 	if _, err := policy.Failing(fieldcrypt.ErrValue).Check(encrypt(t, r, "text"), nil); !errors.Is(err,
 		fieldcrypt.ErrValue) {

@@ -14,15 +14,15 @@ import (
 	"github.com/credent-go/credent/internal/fieldcrypt/tenantkey"
 )
 
-// ErrLooksLikeToken means that a plaintext begins like a token, so that it
-// can't be stored as plaintext: it would be taken for a damaged token.
-var ErrLooksLikeToken = errors.New("the plaintext begins like a token, and would be taken for one")
+// ErrLooksLikeToken means that a plaintext begins like a token. It can't be
+// stored as plaintext, since it would be read as a damaged token.
+var ErrLooksLikeToken = errors.New("the plaintext begins like a token, and would be read as one")
 
-// CheckPlaintext refuses what can't be stored as plaintext. Errors:
-// [column.ErrNotText], [ErrLooksLikeToken].
+// CheckPlaintext returns [column.ErrNotText] or [ErrLooksLikeToken] if a text
+// can't be stored as plaintext.
 func CheckPlaintext(plaintext string) error {
 	switch {
-	case !utf8.ValidString(plaintext), strings.Contains(plaintext, "\x00"): // Postgres has no text with a NUL byte
+	case !utf8.ValidString(plaintext), strings.Contains(plaintext, "\x00"): // Postgres text has no NUL bytes
 		return column.ErrNotText
 	case fernet.IsToken(plaintext):
 		return ErrLooksLikeToken
@@ -30,8 +30,8 @@ func CheckPlaintext(plaintext string) error {
 	return nil
 }
 
-// Place is where a value is stored: its column, and its row's tenant if it has
-// one.
+// Place is where a value is stored: its column, and its row's tenant if there
+// is one.
 type Place struct {
 	Column column.Column
 	Tenant sql.NullString
@@ -39,8 +39,8 @@ type Place struct {
 
 func (p Place) isBindable() bool { return p.Column.Tenant != "" && p.Tenant.Valid }
 
-// TenantKey returns the key of the place's tenant among the keys of tenants,
-// and the zero value for a place that is nobody's.
+// TenantKey returns the key of the place's tenant, or the zero value for a
+// place without a tenant.
 func (p Place) TenantKey(keys map[string]tenantkey.Key) tenantkey.Key {
 	if !p.isBindable() {
 		return tenantkey.Key{}
@@ -55,7 +55,6 @@ func (l *Locator) bindAt(set *keyring.Set, p Place) (*keyring.Set, error) {
 	return l.bind(set, boundkey.Location{Table: p.Column.Table, Column: p.Column.Name, Tenant: p.Tenant.String})
 }
 
-// openEarlier opens a token bound under an earlier name of a column.
 func (l *Locator) openEarlier(
 	set *keyring.Set, c *column.Column, tenant, token string,
 ) (plaintext string, index int, err error) {
@@ -71,9 +70,9 @@ func (l *Locator) openEarlier(
 	return "", 0, fernet.ErrUnknownKey
 }
 
-// Bind returns the keyring of a location's bound tokens: each key is derived
-// from one of r's, in the same order, and has its ID. The keys of the column's
-// earlier names follow, and only decrypt. A later Replace of r doesn't reach
+// Bind returns the keyring of a location's bound tokens. Each key is derived
+// from a key of r, in the same order, and has its ID. Keys for the column's
+// earlier names follow, and only decrypt. A later Replace of r doesn't change
 // it. Errors: [keyring.ErrNoKey].
 func (l *Locator) Bind(r *keyring.Ring, c column.Column, tenant string) (*keyring.Ring, error) {
 	set, err := keyring.Load(r)
@@ -94,16 +93,17 @@ func (l *Locator) Bind(r *keyring.Ring, c column.Column, tenant string) (*keyrin
 	return keyring.Of(keys...), nil
 }
 
-// Opened is what was found in a token that opened.
+// Opened is the content of a token that opened.
 type Opened struct {
 	Plaintext string
-	Key       *fernet.Key // of the keyring, or from which the token's key is derived
+	Key       *fernet.Key // the keyring's; the token's own key may be derived from it
 	Bound     bool
 	Earlier   bool // bound under an earlier name of the column
 }
 
-// openAt opens a token, bound to its place or not. If a column may hold both,
-// most aren't bound; if all are, trying costs a fraction of the rest.
+// openAt opens a token, bound to its place or not. It tries unbound first: if a
+// column may hold both, most aren't bound, and if all are bound, the try costs
+// a fraction of the rest.
 func (l *Locator) openAt(set *keyring.Set, p Place, token string) (o Opened, err error) {
 	plaintext, index, err := set.Open(token)
 	if errors.Is(err, fernet.ErrUnknownKey) && p.isBindable() {
@@ -130,8 +130,8 @@ func (l *Locator) openAt(set *keyring.Set, p Place, token string) (o Opened, err
 	return o, nil
 }
 
-// OpenAt opens a token, bound to a place or not. Errors are [fernet.Decrypt]'s,
-// [keyring.ErrNoKey] and [ErrWrongLocation].
+// OpenAt opens a token, bound to its place or not. Errors are
+// [fernet.Decrypt]'s, [keyring.ErrNoKey] and [ErrWrongLocation].
 func (l *Locator) OpenAt(r *keyring.Ring, p Place, token string) (Opened, error) {
 	set, err := keyring.Load(r)
 	if err != nil {
@@ -140,23 +140,23 @@ func (l *Locator) OpenAt(r *keyring.Ring, p Place, token string) (Opened, error)
 	return l.openAt(set, p, token)
 }
 
-// Rebinding says whether a re-encrypted token is to be bound.
+// Rebinding says whether to bind a re-encrypted token.
 type Rebinding int
 
 const (
-	// Keep leaves it as it was.
+	// Keep binds the token if it was bound.
 	Keep Rebinding = iota
-	// Bind binds it.
+	// Bind binds the token.
 	Bind
-	// Unbind doesn't.
+	// Unbind leaves the token unbound.
 	Unbind
 )
 
-// Reencrypt returns a new token of the same plaintext under the primary key,
-// for a token bound to a place or not. A bound one is bound under the column's
-// present name. A token that is as it should be comes back unchanged. It also
-// reports whether the new one is bound; a place without a tenant is an
-// [ErrWrongLocation]. Other errors are [fernet.Decrypt]'s.
+// Reencrypt returns a new token of the same plaintext under the primary key.
+// The token may be bound to its place or not; a new bound token is bound under
+// the column's current name. A token that needs no change is returned as it is.
+// bound reports whether the returned token is bound. Errors are
+// [Locator.OpenAt]'s, and [ErrNoTenant] if it can't be bound.
 func (l *Locator) Reencrypt(
 	r *keyring.Ring, p Place, token string, to Rebinding,
 ) (newToken string, changed, bound bool, err error) {
@@ -180,9 +180,9 @@ func (l *Locator) Reencrypt(
 	return set.Encrypt(o.Plaintext), true, bound, nil
 }
 
-// EncryptStored returns the token that replaces a stored plaintext, bound if
-// to is [Bind]. A token that opens there comes back unchanged. Errors:
-// [fernet.ErrCorrupt] and [fernet.ErrUnknownKey] for what begins like a token;
+// EncryptStored returns the token that replaces a stored plaintext, bound if to
+// is [Bind]. A token that opens at its place is returned unchanged. Errors are
+// [Locator.OpenAt]'s for a value that begins like a token, and else
 // [Locator.EncryptPlaintext]'s.
 func (l *Locator) EncryptStored(
 	r *keyring.Ring, stored string, p Place, to Rebinding,
@@ -195,10 +195,9 @@ func (l *Locator) EncryptStored(
 	return stored, false, err
 }
 
-// EncryptPlaintext returns the token of a plaintext, even of one that begins
-// like a token, bound if to is [Bind]. Errors: [keyring.ErrNoKey];
-// [column.CheckPlaintext]'s for plaintext that the column doesn't take;
-// [ErrWrongLocation] if it can't be bound.
+// EncryptPlaintext returns the token of a plaintext, bound if to is [Bind]. The
+// plaintext may begin like a token. Errors: [keyring.ErrNoKey];
+// [column.CheckPlaintext]'s; [ErrNoTenant] if it can't be bound.
 func (l *Locator) EncryptPlaintext(r *keyring.Ring, plaintext string, p Place, to Rebinding) (token string, err error) {
 	set, err := keyring.Load(r)
 	if err != nil {

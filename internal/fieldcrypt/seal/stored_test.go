@@ -12,8 +12,8 @@ import (
 	"github.com/credent-go/credent/internal/fieldcrypt/seal"
 )
 
-// inWindow are stored values and what a column that may hold plaintext gives
-// for them.
+// inWindow returns stored values, and what revealing them gives in a column
+// that may hold plaintext.
 func inWindow(t *testing.T, r *keyring.Ring) map[string]struct {
 	stored, want string
 	plaintext    bool
@@ -44,7 +44,7 @@ func TestEncryptStored(t *testing.T) {
 	r := ring(t, keyA, keyB)
 	var locator seal.Locator
 	for name, test := range inWindow(t, ring(t, keyA)) {
-		if name == "of another key" { // an earlier one
+		if name == "of another key" { // an earlier key of r
 			test.err = nil
 		}
 		token, changed, err := locator.EncryptStored(r, test.stored, seal.Place{Column: wide}, seal.Keep)
@@ -53,7 +53,7 @@ func TestEncryptStored(t *testing.T) {
 		}
 		if !changed {
 			if err == nil && token != test.stored {
-				t.Errorf("%s: a token became another", name)
+				t.Errorf("%s: the token changed", name)
 			}
 			continue
 		}
@@ -83,7 +83,7 @@ func TestEncryptStored(t *testing.T) {
 	}
 }
 
-// Plaintext of a column of bytes need not be text.
+// Plaintext in a column of bytes needn't be UTF-8.
 func TestEncryptStoredBytes(t *testing.T) {
 	t.Parallel()
 	r := ring(t, keyA)
@@ -97,7 +97,6 @@ func TestEncryptStoredBytes(t *testing.T) {
 	}
 }
 
-// keyOf returns the key that opens a token.
 func keyOf(t *testing.T, r *keyring.Ring, token string) *fernet.Key {
 	t.Helper()
 	o, err := new(seal.Locator).OpenAt(r, seal.Place{}, token)
@@ -107,8 +106,8 @@ func keyOf(t *testing.T, r *keyring.Ring, token string) *fernet.Key {
 	return o.Key
 }
 
-// Tokens that are bound to their place or not, under the primary key or an
-// earlier one, and what becomes of them.
+// TestReencrypt covers tokens that are bound or not, under the primary key or
+// an earlier one.
 func TestReencrypt(t *testing.T) {
 	t.Parallel()
 	r := ring(t, keyA, keyB)
@@ -173,7 +172,7 @@ func TestReencrypt(t *testing.T) {
 				err)
 		}
 	}
-	// A column that the schema binds says more.
+	// For a column that the schema binds, the error says more.
 	if _, err := locator.OpenAt(r, in(heldSecret, "b"), encrypt(t, bound(t, r, heldSecret, "a"),
 		"text")); !errors.Is(err, seal.ErrWrongLocation) ||
 		!errors.Is(err, fernet.ErrUnknownKey) {
@@ -188,7 +187,7 @@ func TestReencrypt(t *testing.T) {
 		t.Errorf("plaintext: got %q, %v", text, err)
 	}
 	if _, _, err := locator.EncryptStored(r, "text", nobodys, seal.Bind); !errors.Is(err, seal.ErrNoTenant) {
-		t.Errorf("plaintext of nobody: %v", err)
+		t.Errorf("plaintext without a tenant: %v", err)
 	}
 	if o, err := locator.OpenAt(r, at, tokens["bound, earlier"]); err != nil || o.Plaintext != "text" {
 		t.Errorf("back: got %q, %v", o.Plaintext, err)

@@ -12,21 +12,21 @@ import (
 	"github.com/credent-go/credent/internal/fieldcrypt/keyring"
 )
 
-// Lifetime is how long a client uses a tenant's key before it reads it again.
-// A destroyed key is gone from every process after that time.
+// Lifetime is how long a client uses a tenant's key before reading it again. A
+// destroyed key is gone from every process after that time.
 const Lifetime = time.Minute
 
 const (
-	// maxKnown is the number of tenants whose keys a cache keeps, beside the
-	// keys of secrets that were read.
+	// maxKnown is the number of tenants' keys that a cache keeps, not counting
+	// the keys held by secrets that were read.
 	maxKnown = 4096
 	// timeout bounds the wait of a Reveal that has to read a key again: its
 	// pool may have no free connection.
 	timeout = 5 * time.Second
 )
 
-// Store reads and makes keys, over the connection of the statement that needs
-// them: no other connection is waited for.
+// Store reads and makes keys over the connection of the statement that needs
+// them, so that it never waits for another connection.
 type Store interface {
 	// Ring returns the client's keyring.
 	Ring() (*keyring.Ring, error)
@@ -34,21 +34,20 @@ type Store interface {
 	Read(ctx context.Context, ring *keyring.Ring, tenants []string) (map[string]Key, error)
 	// Make is [Make] over the connection.
 	Make(ctx context.Context, ring *keyring.Ring, tenant string) error
-	// Tx returns the connection's transaction, or nil if it is in none.
+	// Tx returns the connection's transaction, or nil if there is none.
 	Tx() *Tx
 }
 
-// Lookup tells an observer what a cache was asked for.
+// Lookup reports a cache's use to an observer.
 type Lookup struct {
-	Known int // tenants whose keys it had
-	Read  int // tenants whose keys were read from the database
-	Kept  int // how many more tenants it knows now; negative if it forgot some
+	Known int // keys found in the cache
+	Read  int // keys read from the database
+	Kept  int // change of the number of cached keys; negative if it fell
 }
 
 // Cache keeps tenants' keys for a limited time. It is safe for concurrent use.
 type Cache struct {
-	// Observe is told what the cache is asked for; nil for nobody. It must be
-	// set before the cache is used.
+	// Observe, if not nil, is called at each use. Set it before the first.
 	Observe func(Lookup)
 
 	pool Store // to read keys again
@@ -62,8 +61,8 @@ func NewCache(pool Store) *Cache {
 	return &Cache{pool: pool, known: make(map[string]*entry)}
 }
 
-// Sealing is the keys that encrypt a tenant's secrets in one statement, the
-// encrypting key first, or the reason why there are none. All are nil for a
+// Sealing holds the keys that encrypt a tenant's secrets in one statement, the
+// encrypting key first, or the reason why there are none. It is zero for a
 // tenant without a key, if none was to be made.
 type Sealing struct {
 	Keys    *keyring.Set
@@ -76,28 +75,28 @@ type Sealing struct {
 type Need int
 
 const (
-	// Known takes those that are known; a tenant may have none.
+	// Known returns cached keys, and reads others; a tenant may have none.
 	Known Need = iota
-	// Current takes those that the server has now.
+	// Current returns the keys that the server has now.
 	Current
-	// Made is Current in a transaction and else Known, and makes missing ones.
+	// Made is Current in a transaction, else Known. It makes missing keys.
 	Made
 )
 
-// entry is what was read about a tenant at one time. It forgets that after the
-// lifetime, whoever holds it.
+// entry holds a tenant's key as read at one time. It is emptied after the
+// lifetime, even while others hold it.
 type entry struct{ state atomic.Pointer[state] }
 
-// state is a key, and the set made of it and the keyring's keys, which rows
-// that were not rewritten may still be under.
+// state is a key, and a set of it and the keyring's keys, since rows that
+// weren't re-encrypted may still be under the keyring.
 type state struct {
 	Key
 	ring, all, own *keyring.Set // own has the key only
 }
 
-// keys returns the keys that open the tenant's tokens, the encrypting key
-// first, and the tenant's own, or nil. It reports false if the key is
-// forgotten.
+// keys returns all keys that open the tenant's tokens, the encrypting key
+// first, and the tenant's own key, or nil. ok is false if the entry is nil or
+// was emptied.
 func (e *entry) keys(ring *keyring.Set) (all, own *keyring.Set, ok bool, err error) {
 	if e == nil {
 		return nil, nil, false, nil
@@ -123,7 +122,7 @@ func (e *entry) keys(ring *keyring.Set) (all, own *keyring.Set, ok bool, err err
 	return fresh.all, fresh.own, true, nil
 }
 
-// sealing returns nil if there is no key, or none any more.
+// sealing returns nil if the tenant has no key, or the entry was emptied.
 func (e *entry) sealing(ring *keyring.Set) *Sealing {
 	all, own, ok, err := e.keys(ring)
 	if !ok || err == nil && own == nil {
@@ -132,7 +131,7 @@ func (e *entry) sealing(ring *keyring.Set) *Sealing {
 	return &Sealing{all, own, e.wrapped(), err}
 }
 
-// wrapped returns the key as it was stored, or "".
+// wrapped returns the key as stored, or "".
 func (e *entry) wrapped() string {
 	if e != nil {
 		if s := e.state.Load(); s != nil {
@@ -142,21 +141,22 @@ func (e *entry) wrapped() string {
 	return ""
 }
 
-// Tx is what a cache has to know about a transaction; nil is none. It doesn't
-// share keys that the transaction made, since it may be rolled back, nor keys
-// read in a snapshot, which may be older than their destruction. What it has
-// read counts until it ends: its server has the key, and gets the commit later.
+// Tx is a transaction, as far as a cache needs to know it; nil means none. The
+// cache doesn't share keys that the transaction made, since it may be rolled
+// back, or keys read in a snapshot, since they may have been destroyed after it
+// was taken. Keys read in the transaction are used until it ends: its server
+// has the key, and gets the commit later.
 type Tx struct {
 	Snapshot bool
-	// Prepared keeps what is read, also keys that the transaction made, for
-	// rows that are sealed while its connection isn't free.
+	// Prepared keeps every key read, even one that the transaction made, for
+	// rows that are sealed while the connection is busy.
 	Prepared bool
-	Locked   atomic.Bool // it is one that writes already
+	Locked   atomic.Bool // the transaction has written already
 
 	made, read sync.Map // tenants, and tenants' entries
 }
 
-// Reset makes it another transaction.
+// Reset clears t for another transaction.
 func (t *Tx) Reset() {
 	t.made.Clear()
 	t.read.Clear()
@@ -175,15 +175,15 @@ func (t *Tx) isMade(tenant string) bool {
 	return made
 }
 
-// keep keeps what was read. A key that the transaction made may be undone by a
-// savepoint, and is read again.
+// keep remembers an entry for the transaction. A key that the transaction made
+// is read again, since a rollback to a savepoint may have undone it.
 func (t *Tx) keep(tenant string, e *entry) {
 	if t != nil && (t.Prepared || e.wrapped() != "" && !t.isMade(tenant)) {
 		t.read.Store(tenant, e)
 	}
 }
 
-// kept returns what was read in the transaction, or nil.
+// kept returns the entry that the transaction remembers, or nil.
 func (t *Tx) kept(tenant string) *entry {
 	if t != nil {
 		if e, ok := t.read.Load(tenant); ok && e.(*entry).state.Load() != nil {
@@ -196,7 +196,7 @@ func (t *Tx) kept(tenant string) *entry {
 func (c *Cache) lookup(tenant string) *entry {
 	c.mu.Lock()
 	defer c.mu.Unlock()
-	if e := c.known[tenant]; e != nil && e.state.Load() != nil { // or it is just being forgotten
+	if e := c.known[tenant]; e != nil && e.state.Load() != nil { // nil while it is being forgotten
 		return e
 	}
 	return nil
@@ -208,7 +208,7 @@ func (c *Cache) tell(l Lookup) {
 	}
 }
 
-// change changes what the cache knows, by a function that has the lock.
+// change calls by with the lock held, and reports the change of size.
 func (c *Cache) change(by func()) {
 	c.mu.Lock()
 	before := len(c.known)
@@ -218,12 +218,12 @@ func (c *Cache) change(by func()) {
 	c.tell(Lookup{Kept: kept})
 }
 
-// share keeps what was read about a tenant for other statements.
+// share keeps an entry for other statements.
 func (c *Cache) share(tenant string, e *entry) {
 	c.change(func() { c.put(tenant, e) })
 }
 
-// put makes room, and keeps an entry.
+// put keeps an entry, and makes room for it first.
 func (c *Cache) put(tenant string, e *entry) {
 	for other := range c.known {
 		if len(c.known) < maxKnown {
@@ -234,7 +234,7 @@ func (c *Cache) put(tenant string, e *entry) {
 	c.known[tenant] = e
 }
 
-// forget makes everybody forget an entry.
+// forget empties an entry for all its holders, and removes it from the cache.
 func (c *Cache) forget(tenant string, e *entry) {
 	e.state.Store(nil)
 	c.change(func() {
@@ -244,8 +244,8 @@ func (c *Cache) forget(tenant string, e *entry) {
 	})
 }
 
-// open returns what is known about tenants, and reads what isn't. A tenant
-// without a key has no error.
+// open returns tenants' entries, and reads those that aren't cached. A tenant
+// without a key is no error.
 func (c *Cache) open(
 	ctx context.Context, on Store, ring *keyring.Ring, tenants []string, need Need,
 ) (map[string]*entry, error) {
@@ -288,7 +288,7 @@ func (c *Cache) read(ctx context.Context, on Store, ring *keyring.Ring, tenants 
 	return found, nil
 }
 
-// note replaces what the cache knew about a tenant by what was read.
+// note replaces a tenant's entry with what was read.
 func (c *Cache) note(tx *Tx, tenant string, key Key, since time.Time, old *entry) *entry {
 	e := &entry{}
 	e.state.Store(&state{Key: key})
@@ -296,9 +296,9 @@ func (c *Cache) note(tx *Tx, tenant string, key Key, since time.Time, old *entry
 		time.AfterFunc(time.Until(since.Add(Lifetime)), func() { c.forget(tenant, e) })
 	}
 	if old != nil && (tx == nil || !tx.Snapshot) {
-		c.forget(tenant, old) // the server has lost it, or it was wrapped anew
+		c.forget(tenant, old) // the server has lost it, or it was wrapped again
 	}
-	// Not that there is none: somebody may make one at any moment.
+	// Don't share that there is none: another client may make one any time.
 	if (key.Data != nil || errors.Is(key.Err, ErrShredded)) && tx.shares(tenant) {
 		c.share(tenant, e)
 	}
@@ -328,7 +328,7 @@ func (c *Cache) Seal(ctx context.Context, on Store, tenants []string, need Need)
 	return result, err
 }
 
-// seal returns a tenant's keys. What is known of it may be forgotten by now.
+// seal returns a tenant's keys. The known entry may have been emptied by now.
 func (c *Cache) seal(
 	ctx context.Context, on Store, ring *keyring.Ring, bare *keyring.Set, tenant string, known *entry, makes bool,
 ) (*Sealing, error) {

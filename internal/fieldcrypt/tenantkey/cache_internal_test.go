@@ -28,12 +28,12 @@ func newTestRing(t *testing.T) *keyring.Ring {
 	return ring
 }
 
-// store is a [Store] of a connection.
+// store is a [Store] for tests.
 type store struct {
 	on    dialect.ExecQuerier
 	ring  *keyring.Ring
 	tx    *Tx
-	reads *atomic.Int64 // counts them, if it isn't nil
+	reads *atomic.Int64 // counts reads; may be nil
 }
 
 func (s store) Ring() (*keyring.Ring, error) { return s.ring, nil }
@@ -50,7 +50,7 @@ func (s store) Make(ctx context.Context, ring *keyring.Ring, tenant string) erro
 	return Make(ctx, s.on, ring, tenant)
 }
 
-// tenantTable returns a database with the table of keys.
+// tenantTable returns a database with the tenant key table.
 func tenantTable(t *testing.T) dialect.Driver {
 	t.Helper()
 	drv, err := entsql.Open("sqlite", "file:"+filepath.Join(t.TempDir(), "x.db")+"?_pragma=busy_timeout(60000)")
@@ -71,7 +71,7 @@ func run(t *testing.T, on dialect.ExecQuerier, query string, args ...any) {
 	}
 }
 
-// Writers that need a tenant's key at once all end with the same.
+// Writers that race to make a tenant's key all use the same one.
 func TestOneTenantKey(t *testing.T) {
 	t.Parallel()
 	on := store{on: tenantTable(t), ring: newTestRing(t)}
@@ -102,12 +102,11 @@ func TestOneTenantKey(t *testing.T) {
 		}
 	}
 	if _, err := keyring.Of(read["b"].Data).Decrypt(tokens[0]); !errors.Is(err, fernet.ErrUnknownKey) {
-		t.Errorf("the key of another tenant opens it: %v", err)
+		t.Errorf("another tenant's key opens it: %v", err)
 	}
 }
 
-// A key that was read is gone when its lifetime is over, from the cache and
-// from whoever holds it.
+// After its lifetime, a key is gone from the cache and from all its holders.
 func TestLifetime(t *testing.T) {
 	t.Parallel()
 	synctest.Test(t, testLifetime)
@@ -128,7 +127,7 @@ func testLifetime(t *testing.T) {
 		t.Fatalf("%v, %v", all, err)
 	}
 	if again, _, err := ref.Keys(on.ring); again != all || err != nil {
-		t.Error("the keys are made anew each time")
+		t.Error("the set is built again each time")
 	}
 	run(t, on.on, "UPDATE credent_tenant_keys SET wrapped = NULL")
 	time.Sleep(Lifetime)
@@ -148,7 +147,7 @@ func testLifetime(t *testing.T) {
 	}
 }
 
-// The lifetime is the documented one.
+// Keys live exactly as long as documented.
 func TestLifetimeByTheClock(t *testing.T) {
 	t.Parallel()
 	synctest.Test(t, func(t *testing.T) {
@@ -161,17 +160,17 @@ func TestLifetimeByTheClock(t *testing.T) {
 		time.Sleep(Lifetime - time.Nanosecond)
 		synctest.Wait()
 		if e.state.Load() == nil || cache.lookup("a") != e {
-			t.Error("it is gone before")
+			t.Error("the key is gone too early")
 		}
 		time.Sleep(time.Nanosecond)
 		synctest.Wait()
 		if e.state.Load() != nil || cache.lookup("a") != nil {
-			t.Error("it is still there")
+			t.Error("the key is still cached")
 		}
 	})
 }
 
-// fakeStore has keys of its own.
+// fakeStore returns its own keys.
 type fakeStore map[string]Key
 
 func (s fakeStore) Ring() (*keyring.Ring, error) { return nil, keyring.ErrNoKey }
@@ -187,7 +186,7 @@ func (s fakeStore) Read(_ context.Context, _ *keyring.Ring, tenants []string) (m
 
 func (s fakeStore) Make(context.Context, *keyring.Ring, string) error { return nil }
 
-// A key that is just being forgotten, and is still in the cache, is read again.
+// A key that is being forgotten but is still in the cache is read again.
 func TestForgottenMeanwhile(t *testing.T) {
 	t.Parallel()
 	on := store{on: tenantTable(t), ring: newTestRing(t)}
@@ -196,7 +195,7 @@ func TestForgottenMeanwhile(t *testing.T) {
 		t.Fatal(err)
 	}
 	ref := cache.NewRef(t.Context(), "a")
-	cache.lookup("a").state.Store(nil) // what forgetting does first
+	cache.lookup("a").state.Store(nil) // forget does this first
 	if all, _, err := ref.Keys(on.ring); err != nil || len(all.Keys()) != 2 {
 		t.Errorf("revealing: %v", err)
 	}
@@ -215,12 +214,11 @@ func TestCacheIsBounded(t *testing.T) {
 		cache.share(fmt.Sprint(i), &entry{})
 	}
 	if n := len(cache.known); n != maxKnown {
-		t.Errorf("%d are kept, want %d", n, maxKnown)
+		t.Errorf("%d entries are kept, want %d", n, maxKnown)
 	}
 }
 
-// Others don't know a key that a transaction made, since it may be rolled back,
-// or that a snapshot showed.
+// Keys that a transaction made, or read in a snapshot, aren't shared.
 func TestTransactions(t *testing.T) {
 	t.Parallel()
 	drv, ring := tenantTable(t), newTestRing(t)
@@ -277,7 +275,7 @@ func TestTransactions(t *testing.T) {
 	}
 }
 
-// A keyring that is replaced counts at once, also for keys that are known.
+// Replacing the keyring takes effect at once, also for cached keys.
 func TestCacheFollowsTheKeyring(t *testing.T) {
 	t.Parallel()
 	on := store{on: tenantTable(t), ring: newTestRing(t)}
@@ -301,8 +299,7 @@ func TestCacheFollowsTheKeyring(t *testing.T) {
 	}
 }
 
-// Whoever doesn't ask for keys makes none, and learns whether a key was
-// destroyed.
+// Without Made, Seal makes no keys, and reports destroyed ones.
 func TestSealMakesNone(t *testing.T) {
 	t.Parallel()
 	on := store{on: tenantTable(t), ring: newTestRing(t)}
@@ -311,13 +308,13 @@ func TestSealMakesNone(t *testing.T) {
 	}
 	run(t, on.on, "UPDATE credent_tenant_keys SET wrapped = NULL WHERE tenant = ?", "gone")
 	cache := NewCache(on)
-	for range 2 { // read, and known
+	for range 2 { // read, then cached
 		found, err := cache.Seal(t.Context(), on, []string{"a", "gone", "none"}, Known)
 		if err != nil {
 			t.Fatal(err)
 		}
 		if s := found["a"]; s.Err != nil || len(s.Keys.Keys()) != 2 {
-			t.Errorf("a key that is there: got %+v", s)
+			t.Errorf("an existing key: got %+v", s)
 		}
 		if s := found["none"]; s.Err != nil || s.Keys != nil {
 			t.Errorf("none: got %+v", s)
@@ -330,13 +327,14 @@ func TestSealMakesNone(t *testing.T) {
 	if err != nil || read["none"] != (Key{}) {
 		t.Errorf("a key was made: %v, %v", read["none"], err)
 	}
-	// What is under the tenant's key opens all the same.
+	// Tokens under the tenant's key still open.
 	if all, _, err := cache.NewRef(t.Context(), "a").Keys(on.ring); err != nil || len(all.Keys()) != 2 {
 		t.Errorf("got %v", err)
 	}
 }
 
-// Keys that are prepared count until the next transaction, without reading.
+// Prepared keys are used until the next transaction, without reading them
+// again.
 func TestPrepared(t *testing.T) {
 	t.Parallel()
 	on := store{
@@ -351,7 +349,7 @@ func TestPrepared(t *testing.T) {
 	before := on.reads.Load()
 	again, err := cache.Seal(t.Context(), on, []string{"a", "b"}, Made)
 	if err != nil || first["a"].Wrapped == "" || *again["a"] != *first["a"] || on.reads.Load() != before {
-		t.Errorf("got %v, %v after %d reads more", again, err, on.reads.Load()-before)
+		t.Errorf("got %v, %v after %d more reads", again, err, on.reads.Load()-before)
 	}
 	on.tx.Reset()
 	if _, err := cache.Seal(t.Context(), on, []string{"a"}, Current); err != nil || on.reads.Load() == before {
@@ -359,8 +357,8 @@ func TestPrepared(t *testing.T) {
 	}
 }
 
-// A transaction reads its server's key once, whatever the client knows, and a
-// key that differs is everybody's from then on.
+// A transaction reads the key once from its server, even if the client has it
+// cached. If the key differs, all statements use the new one from then on.
 func TestCurrent(t *testing.T) {
 	t.Parallel()
 	on := store{on: tenantTable(t), ring: newTestRing(t), reads: new(atomic.Int64)}
@@ -377,29 +375,29 @@ func TestCurrent(t *testing.T) {
 	ref := cache.NewRef(t.Context(), "a")
 	run(t, on.on, "DELETE FROM credent_tenant_keys")
 	if got := seal(on, Made); got.Wrapped != lost.Wrapped {
-		t.Error("outside of a transaction it isn't what the client knows")
+		t.Error("outside a transaction, the cached key isn't used")
 	}
 	in := on
 	in.tx = new(Tx)
 	made := seal(in, Made)
 	if made.Wrapped == lost.Wrapped || fernet.Same(made.Own.Keys()[0], lost.Own.Keys()[0]) {
-		t.Error("it is the key that the server lost")
+		t.Error("the key that the server lost is used")
 	}
 	if ref.IsKnown() {
-		t.Error("others still know the key that the server lost")
+		t.Error("refs still have the key that the server lost")
 	}
 	in.tx = new(Tx)
 	before := on.reads.Load()
 	for range 3 {
 		if got := seal(in, Made); got.Wrapped != made.Wrapped {
-			t.Error("it isn't the server's")
+			t.Error("it isn't the server's key")
 		}
 	}
 	if n := on.reads.Load() - before; n != 1 {
-		t.Errorf("a transaction reads it %d times", n)
+		t.Errorf("a transaction reads the key %d times", n)
 	}
 
-	// Wrapped anew it is the same key, and known in its new form.
+	// Wrapped again, it is the same key, cached in its new form.
 	key, _, err := Unwrap(on.ring, "a", made.Wrapped)
 	if err != nil {
 		t.Fatal(err)
@@ -411,10 +409,10 @@ func TestCurrent(t *testing.T) {
 	run(t, on.on, "UPDATE credent_tenant_keys SET wrapped = ?", wrapped)
 	in.tx = new(Tx)
 	if got := seal(in, Current); got.Wrapped != wrapped || !fernet.Same(got.Own.Keys()[0], made.Own.Keys()[0]) {
-		t.Error("a key that was wrapped anew is another")
+		t.Error("a key that was wrapped again differs")
 	}
 	if got := seal(on, Known); got.Wrapped != wrapped {
-		t.Error("it is still known as it was wrapped before")
+		t.Error("the old wrapped form is still cached")
 	}
 	in.tx = &Tx{Snapshot: true}
 	run(t, on.on, "UPDATE credent_tenant_keys SET wrapped = NULL")
@@ -423,7 +421,7 @@ func TestCurrent(t *testing.T) {
 	}
 }
 
-// All keys of a result are read at once, also more than one statement takes.
+// All keys of a result are read at once, even if they take several statements.
 func TestFill(t *testing.T) {
 	t.Parallel()
 	on := store{on: tenantTable(t), ring: newTestRing(t), reads: new(atomic.Int64)}
@@ -454,6 +452,6 @@ func TestFill(t *testing.T) {
 	}
 	run(t, on.on, "DROP TABLE credent_tenant_keys")
 	if err := cache.Fill(t.Context(), on, map[string]*Ref{"new": cache.NewRef(t.Context(), "new")}); err == nil {
-		t.Error("without a table there is no error")
+		t.Error("there is no error without the table")
 	}
 }

@@ -9,8 +9,8 @@ import (
 	"github.com/google/go-cmp/cmp"
 )
 
-// TestObserve sums what a cache tells: which keys it had, which it read, and
-// how many it keeps, until they are forgotten.
+// TestObserve sums the Lookups of a cache: keys found, keys read, and the
+// number of keys kept, until they are forgotten.
 func TestObserve(t *testing.T) {
 	t.Parallel()
 	synctest.Test(t, func(t *testing.T) {
@@ -23,7 +23,7 @@ func TestObserve(t *testing.T) {
 		cache := NewCache(on)
 		var (
 			sum Lookup
-			mu  sync.Mutex // keys are forgotten by a goroutine each
+			mu  sync.Mutex // a goroutine for each key forgets it
 		)
 		cache.Observe = func(l Lookup) {
 			mu.Lock()
@@ -49,7 +49,7 @@ func TestObserve(t *testing.T) {
 		seal(Known)
 		check("again", Lookup{Known: 2, Read: 2, Kept: 2})
 		cache.NewRef(t.Context(), "a")
-		cache.NewRef(t.Context(), "c") // which has none
+		cache.NewRef(t.Context(), "c") // has no key
 		check("refs", Lookup{Known: 3, Read: 2, Kept: 2})
 		seal(Current) // asks the server
 		check("current", Lookup{Known: 3, Read: 4, Kept: 2})

@@ -10,17 +10,17 @@ import (
 	"github.com/credent-go/credent/internal/fieldcrypt/keyring"
 )
 
-// Ref is what the secrets of one result and tenant share. It holds the key for
-// its lifetime, and then reads it again.
+// Ref is shared by the secrets of one tenant in one result. It holds the key
+// for its lifetime, and then reads it again.
 type Ref struct {
 	tenant string
 	of     *Cache
-	ctx    func() context.Context // the query's values, without its end
+	ctx    func() context.Context // the query's context, without its cancellation
 	key    atomic.Pointer[entry]
-	early  atomic.Pointer[entry] // what was known before the query, or missing
+	early  atomic.Pointer[entry] // an entry read before the query, or one without a key
 }
 
-// NewRef returns a tenant's ref, for a result of the context's query.
+// NewRef returns a tenant's ref. ctx is the query's context.
 func (c *Cache) NewRef(ctx context.Context, tenant string) *Ref {
 	ref := &Ref{tenant: tenant, of: c, ctx: func() context.Context { return context.WithoutCancel(ctx) }}
 	ref.key.Store(c.lookup(tenant))
@@ -31,8 +31,8 @@ func (c *Cache) NewRef(ctx context.Context, tenant string) *Ref {
 	return ref
 }
 
-// Again reads a key that was known before the query, or was missing, once, and
-// reports whether the pool's server has another.
+// Again reads a key again, once, if it was read before the query or was
+// missing. It reports whether the pool's server has a different one.
 func (r *Ref) Again(ring *keyring.Ring) bool {
 	old := r.early.Swap(nil)
 	if old == nil {
@@ -53,7 +53,7 @@ func (r *Ref) IsKnown() bool {
 	return e != nil && e.state.Load() != nil
 }
 
-// Fill reads the keys of refs that aren't known, over a free connection.
+// Fill reads the missing keys of refs, over a free connection.
 func (c *Cache) Fill(ctx context.Context, on Store, refs map[string]*Ref) error {
 	tenants := slices.DeleteFunc(slices.Collect(maps.Keys(refs)),
 		func(tenant string) bool { return refs[tenant].IsKnown() })
@@ -71,8 +71,8 @@ func (c *Cache) Fill(ctx context.Context, on Store, refs map[string]*Ref) error 
 	return err
 }
 
-// Keys returns the keys that open the tenant's tokens, and the tenant's own, or
-// nil. Errors: [keyring.ErrNoKey], [ErrShredded], and the database's.
+// Keys returns all keys that open the tenant's tokens, and the tenant's own
+// key, or nil. Errors: [keyring.ErrNoKey], [ErrShredded], and the database's.
 func (r *Ref) Keys(ring *keyring.Ring) (all, own *keyring.Set, err error) {
 	bare, err := keyring.Load(ring)
 	if err != nil {
@@ -91,6 +91,6 @@ func (r *Ref) Keys(ring *keyring.Ring) (all, own *keyring.Set, err error) {
 	if all, own, ok, err := found[r.tenant].keys(bare); ok {
 		return all, own, err
 	}
-	// it took longer than its lifetime
+	// Reading took longer than the key's lifetime.
 	return nil, nil, fmt.Errorf("read the tenant's key: %w", context.DeadlineExceeded)
 }

@@ -24,14 +24,14 @@ const (
 	Column = "wrapped"
 )
 
-// Size is the size of the column that holds wrapped keys, in characters.
+// Size is the length of the column for wrapped keys, in characters.
 const Size = 500
 
-// maxAtOnce is how many tenants' keys one statement reads.
+// maxAtOnce is the number of tenants' keys that one statement reads.
 const maxAtOnce = 500
 
-// Read reads the keys of tenants, and returns one for each. What is wrong with
-// one key is its own error, and doesn't fail the others.
+// Read returns a key for each tenant. If one key can't be unwrapped, its Err
+// says why, and the others are still returned.
 func Read(ctx context.Context, on dialect.ExecQuerier, ring *keyring.Ring, tenants []string) (map[string]Key, error) {
 	found := make(map[string]Key, len(tenants))
 	for _, tenant := range tenants {

@@ -14,21 +14,21 @@ import (
 	"github.com/credent-go/credent/internal/fieldcrypt/keyring"
 )
 
-// ErrShredded means that a tenant's key was destroyed, so that nobody can read
-// what is stored under it, and nothing can be stored for the tenant any more.
-// It isn't damage: no backup of the row and no other key mends it.
+// ErrShredded means that a tenant's key was destroyed: its secrets can't be
+// read, and no more can be stored for the tenant. It isn't damage: neither a
+// backup of the row nor another key recovers them.
 var ErrShredded = errors.New("the tenant's key was destroyed, and its secrets with it")
 
-// Key is what is known about a tenant's DEK. The zero value belongs to a
-// tenant that has none yet.
+// Key is a tenant's DEK, or why it can't be used. The zero value means that the
+// tenant has none yet.
 type Key struct {
 	Data    *fernet.Key
 	Wrapped string // as it is stored
-	Err     error  // [ErrShredded], or why the key can't be had
+	Err     error  // [ErrShredded], or why the key can't be unwrapped
 }
 
-// wrapper returns the key that wraps a tenant's DEK. The tenant is part of its
-// derivation, so a wrapped key is of no use in another tenant's row.
+// wrapper returns the derivation of keys that wrap a tenant's DEK. It includes
+// the tenant, so that a wrapped key is useless in another tenant's row.
 func wrapper(tenant string) func(*fernet.Key) (*fernet.Key, error) {
 	return func(k *fernet.Key) (*fernet.Key, error) {
 		return fernet.Derive(k, "credent tenant key v1\x00"+tenant)
@@ -49,9 +49,9 @@ func Wrap(r *keyring.Ring, tenant string, key *fernet.Key) (string, error) {
 	return fernet.Encrypt(under, fernet.Text(key)), nil
 }
 
-// Unwrap is the reverse of [Wrap]. It also returns the key of the keyring that
-// wraps the DEK. Errors are [keyring.Ring.Decrypt]'s; a token made for
-// another tenant is a [fernet.ErrUnknownKey], and a token that holds no key a
+// Unwrap is the reverse of [Wrap]. It also returns the keyring's key that wraps
+// the DEK. Errors are [keyring.Ring.Decrypt]'s; a token made for another tenant
+// is a [fernet.ErrUnknownKey], and a token that holds no key a
 // [fernet.ErrCorrupt].
 func Unwrap(r *keyring.Ring, tenant, wrapped string) (key, under *fernet.Key, err error) {
 	set, err := keyring.Load(r)
@@ -67,7 +67,7 @@ func Unwrap(r *keyring.Ring, tenant, wrapped string) (key, under *fernet.Key, er
 		return nil, nil, err
 	}
 	if key, err = fernet.ParseKey(text); err != nil {
-		return nil, nil, fernet.ErrCorrupt // without err, which tells about the plaintext
+		return nil, nil, fernet.ErrCorrupt // err describes the plaintext
 	}
 	return key, set.Keys()[index], nil
 }

@@ -49,8 +49,6 @@ func TestWrap(t *testing.T) {
 	if err != nil || key.ID() != newTestKey(t, data).ID() || under != both.Keys()[1] {
 		t.Errorf("unwrapped %v under %v, %v", key, under, err)
 	}
-	// Another tenant, another keyring, the keys of the keyring themselves, and
-	// what is no key.
 	noKey, err := old.Encrypt(data)
 	if err != nil {
 		t.Fatal(err)
@@ -79,13 +77,12 @@ func TestWrap(t *testing.T) {
 			t.Errorf("%s: %v, want %v", name, err, test.want)
 		}
 		if err != nil && (strings.Contains(err.Error(), data) || strings.Contains(err.Error(), "not a key")) {
-			t.Errorf("%s: the error has the plaintext in it: %v", name, err)
+			t.Errorf("%s: the error contains the plaintext: %v", name, err)
 		}
 	}
 }
 
-// wrapText wraps a text as the documentation says, with fernet-go in place of
-// our codec.
+// wrapText wraps a text as documented, with fernet-go instead of our codec.
 func wrapText(t *testing.T, key, tenant, text string) string {
 	t.Helper()
 	raw, err := base64.URLEncoding.DecodeString(key)
@@ -104,7 +101,7 @@ func wrapText(t *testing.T, key, tenant, text string) string {
 	return string(token)
 }
 
-// The form of wrapped keys is fixed: other programs read them.
+// The format of wrapped keys is fixed, since other programs read them.
 func TestWrappedFormat(t *testing.T) {
 	t.Parallel()
 	text, data := fernet.GenerateKey(), fernet.GenerateKey()
@@ -114,7 +111,7 @@ func TestWrappedFormat(t *testing.T) {
 	}
 }
 
-// Nothing that holds a data key prints it.
+// Values that hold a data key don't print it.
 func TestPrints(t *testing.T) {
 	t.Parallel()
 	text := fernet.GenerateKey()
@@ -131,12 +128,12 @@ func TestPrints(t *testing.T) {
 				fmt.Sprintf("%d", raw[:4]),
 			} {
 				if strings.Contains(printed, strings.Trim(secret, "[]")) {
-					t.Errorf("%s of a %T has the key in it", verb, v)
+					t.Errorf("%s of a %T contains the key", verb, v)
 				}
 			}
 		}
 		if data, err := json.Marshal(v); err == nil && strings.Contains(string(data), text) {
-			t.Errorf("the JSON of a %T has the key in it", v)
+			t.Errorf("the JSON of a %T contains the key", v)
 		}
 	}
 }

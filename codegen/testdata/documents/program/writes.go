@@ -183,6 +183,12 @@ func (r *run) edges() {
 		r.expect("reveal the secret of an edge", err, nil)
 		equal(r, "the secret of an edge", invitation, want)
 	}
+	g3 := c.Group.Create().AddAccounts(a).SaveX(ctx)
+	r.expect("add edges", a.Update().AddGroups(c.Group.Create().SaveX(ctx), c.Group.Create().SaveX(ctx)).Exec(ctx), nil)
+	added := c.Membership.Query().Where(membershipOf(a, g3)...).OnlyX(ctx)
+	equal(r, "the role of an added edge", added.Role, "member")
+	equal(r, "the secret of an added edge is absent", added.Invitation.IsZero(), true)
+	equal(r, "edges after they were added", c.Membership.Query().Where(membershipOf(a, nil)...).CountX(ctx), 5)
 }
 
 // mixins has an immutable secret with a blind index, all of it from mixins.

@@ -1,4 +1,7 @@
-package dburl
+// Package dbtarget prepares the settings of a URL for a driver of Postgres. It
+// adds what psql finds in variables, service files and password files, and
+// names each setting that the driver wouldn't hold to.
+package dbtarget
 
 import (
 	"maps"
@@ -8,7 +11,7 @@ import (
 	"strings"
 	"time"
 
-	"github.com/credent-go/credent/internal/pgservice"
+	"github.com/credent-go/credent/internal/dburl"
 	"github.com/credent-go/credent/internal/wire"
 )
 
@@ -20,19 +23,28 @@ const (
 
 // Target is what a driver is given of a URL, and what it doesn't do by itself.
 type Target struct {
-	// Settings are the ones that the driver knows.
-	Settings Settings
-	// HostAddr has addresses by host, for pgx.
-	HostAddr map[string]string
+	// Settings are the ones that the driver knows, for every host.
+	Settings dburl.Settings
+	// Hosts are the servers to try. Random means in any order.
+	Hosts  []Host
+	Random bool
+	// Attempts are the values of target_session_attrs to go through all hosts
+	// with, one after the other.
+	Attempts []string
 	// MinTLS and MaxTLS are the parameters of that name, for pgx.
 	MinTLS, MaxTLS string
 	// KeepAlive and Connect are for the dialer. Connect is 0 if the URL doesn't
 	// say.
 	KeepAlive wire.KeepAlive
 	Connect   time.Duration
+	// OpenPassFile means that a password file wasn't read, since others than
+	// its owner have access to it.
+	OpenPassFile bool
 	// Dropped are the names of parameters that are in none of the above, since
 	// the driver holds to them anyway.
 	Dropped []string
+
+	from map[string]string // variables, by the parameters that they gave
 }
 
 // neither are parameters of psql that no driver has.
@@ -56,45 +68,75 @@ var another = map[string]string{
 	PGX: "use lib/pq, package open/libpq",
 }
 
-// For returns what a driver is to get of the settings, or what it can't do.
-func (s Settings) For(driver string) (*Target, string) {
-	s, cause := s.withService()
-	if cause != "" {
+// New returns what a driver is to get of the settings, or what it can't do.
+func New(s dburl.Settings, driver string) (*Target, string) {
+	t := &Target{Settings: maps.Clone(s), from: make(map[string]string)}
+	if cause := t.withService(); cause != "" {
 		return nil, cause
 	}
 	if cause := checkEnvironment(driver); cause != "" {
 		return nil, cause
 	}
-	t := &Target{Settings: s, HostAddr: make(map[string]string)}
+	t.withEnvironment()
+	if cause := dburl.Check(t.Settings, t.subject); cause != "" {
+		return nil, cause
+	}
 	if cause := t.refuse(driver); cause != "" {
 		return nil, cause
 	}
-	connect := s["connect_timeout"]
-	if connect == "" {
-		connect = os.Getenv("PGCONNECT_TIMEOUT")
+	if cause := t.hosts(); cause != "" {
+		return nil, cause
 	}
-	if seconds, err := strconv.Atoi(connect); err == nil && seconds > 0 {
+	t.defaults()
+	t.passwords()
+	s = t.Settings
+	if seconds, err := strconv.Atoi(strings.TrimSpace(s["connect_timeout"])); err == nil && seconds > 0 {
 		t.Connect = time.Duration(seconds) * time.Second
 	}
 	t.keepAlive()
-	t.drop("gssencmode", "sslcompression", "sslcertmode", "client_encoding")
+	t.Random = s["load_balance_hosts"] == "random"
+	t.Attempts = []string{s["target_session_attrs"]}
+	if s["target_session_attrs"] == "prefer-standby" {
+		t.Attempts = []string{"standby", "any"}
+	}
+	t.drop("connect_timeout", "gssencmode", "sslcompression", "client_encoding", "load_balance_hosts",
+		"target_session_attrs")
 	if name, ok := s["fallback_application_name"]; ok {
-		if s["application_name"] == "" && os.Getenv("PGAPPNAME") == "" {
+		if s["application_name"] == "" {
 			s["application_name"] = name
 		}
 		t.drop("fallback_application_name")
 	}
 	if driver == PGX {
-		t.drop("binary_parameters", "disable_prepared_binary_result", "load_balance_hosts")
+		t.drop("binary_parameters", "disable_prepared_binary_result")
 		t.MinTLS, t.MaxTLS = s["ssl_min_protocol_version"], s["ssl_max_protocol_version"]
 		t.drop("ssl_min_protocol_version", "ssl_max_protocol_version")
-		return t, t.hostAddr()
+		return t, ""
 	}
-	if s["sslmode"] == "" && os.Getenv("PGSSLMODE") == "" && s["sslrootcert"] != "system" {
+	t.forPQ()
+	return t, ""
+}
+
+// forPQ adds what lib/pq has other defaults or names for.
+func (t *Target) forPQ() {
+	s := t.Settings
+	if s["sslmode"] == "" && s["sslrootcert"] != "system" {
 		s["sslmode"] = "prefer" // psql's default, and not lib/pq's
 	}
-	t.drop("channel_binding", "default_query_exec_mode", "statement_cache_capacity", "description_cache_capacity")
-	return t, ""
+	for _, name := range []string{"ssl_min_protocol_version", "ssl_max_protocol_version"} {
+		if strings.EqualFold(s[name], "TLSv1") {
+			s[name] = "TLSv1.0"
+		} else if s[name] != "" {
+			s[name] = "TLS" + strings.ToLower(s[name][len("TLS"):])
+		}
+	}
+	for name := range s {
+		if strings.EqualFold(name, "datestyle") {
+			delete(s, name) // lib/pq sets it
+		}
+	}
+	t.drop("channel_binding", "default_query_exec_mode", "statement_cache_capacity", "description_cache_capacity",
+		"sslcertmode")
 }
 
 func (t *Target) drop(names ...string) {
@@ -106,27 +148,28 @@ func (t *Target) drop(names ...string) {
 
 // refuse finds what the driver would not hold to.
 func (t *Target) refuse(driver string) string {
-	var names []string
+	var advice []string
 	for _, name := range slices.Sorted(maps.Keys(t.Settings)) {
 		value := t.Settings[name]
 		switch {
 		case slices.Contains(neither, name),
 			name == "gssencmode" && value == "require",
-			name == "sslcompression" && value != "0",
-			name == "sslcertmode" && value != "allow":
-			return "no driver supports these parameters: remove " + name
+			name == "sslcompression" && value != "0":
+			return "no driver supports these parameters: " + t.remove(name)
 		case name == "client_encoding" && !slices.Contains(utf8Names, strings.ToLower(value)):
-			return "its client_encoding isn't UTF8, which the drivers need: remove it"
+			return t.subject(name) + " isn't UTF8, which the drivers need: " + t.remove(name)
+		case strings.EqualFold(name, "datestyle") && !isISO(value, driver):
+			return t.subject(name) + " isn't ISO, which the drivers need: " + t.remove(name)
 		case slices.Contains(refusedBy[driver], name),
 			driver == PQ && name == "channel_binding" && value == "require",
-			driver == PGX && name == "load_balance_hosts" && value == "random":
-			names = append(names, name)
+			driver == PQ && name == "sslcertmode" && value != "allow":
+			advice = append(advice, t.remove(name))
 		}
 	}
-	if len(names) == 0 {
+	if len(advice) == 0 {
 		return ""
 	}
-	return "the driver " + driver + " doesn't support these parameters: remove " + strings.Join(names, ", ") +
+	return "the driver " + driver + " doesn't support these parameters: " + strings.Join(advice, ", ") +
 		", or " + another[driver]
 }
 
@@ -137,7 +180,7 @@ func checkEnvironment(driver string) string {
 	}
 	for _, name := range []string{
 		"PGREQUIRESSL", "PGSSLCOMPRESSION", "PGREALM", "PGGSSENCMODE", "PGGSSDELEGATION", "PGGSSLIB", "PGREQUIREAUTH",
-		"PGCHANNELBINDING", "PGSSLCERTMODE", "PGSSLCRL", "PGSSLCRLDIR", "PGREQUIREPEER",
+		"PGCHANNELBINDING", "PGSSLCERTMODE", "PGSSLCRL", "PGSSLCRLDIR", "PGREQUIREPEER", "PGKRBSRVNAME",
 	} {
 		if _, ok := os.LookupEnv(name); ok {
 			return "the driver " + PQ + " doesn't support the variable " + name + ": unset it, or " + another[PQ]
@@ -149,7 +192,7 @@ func checkEnvironment(driver string) string {
 // keepAlive takes what the dialer does.
 func (t *Target) keepAlive() {
 	number := func(name string, unit time.Duration) time.Duration {
-		n, _ := strconv.Atoi(t.Settings[name]) // which was checked
+		n, _ := strconv.Atoi(strings.TrimSpace(t.Settings[name])) // which was checked
 		return time.Duration(max(n, 0)) * unit
 	}
 	t.KeepAlive = wire.KeepAlive{
@@ -160,67 +203,4 @@ func (t *Target) keepAlive() {
 		UserTimeout: number("tcp_user_timeout", time.Millisecond),
 	}
 	t.drop("keepalives", "keepalives_idle", "keepalives_interval", "keepalives_count", "tcp_user_timeout")
-}
-
-// hostAddr replaces names that come with their address: pgx gets the name, for
-// certificates and password files, and the address by way of its look-up.
-func (t *Target) hostAddr() string {
-	all := t.Settings["hostaddr"]
-	if all == "" && t.Settings["host"] == "" {
-		all = os.Getenv("PGHOSTADDR")
-	}
-	t.drop("hostaddr")
-	if all == "" {
-		return ""
-	}
-	names := t.Settings["host"]
-	if names == "" {
-		names = os.Getenv("PGHOST")
-	}
-	if names == "" {
-		t.Settings["host"] = all
-		return ""
-	}
-	addresses, hosts := strings.Split(all, ","), strings.Split(names, ",")
-	if len(addresses) != len(hosts) {
-		return "it has another number of addresses (hostaddr) than of hosts"
-	}
-	for i, host := range hosts {
-		if known, ok := t.HostAddr[host]; ok && known != addresses[i] {
-			return "it has two addresses (hostaddr) for one host: name the addresses as hosts"
-		}
-		if addresses[i] != "" {
-			t.HostAddr[host] = addresses[i]
-		}
-	}
-	return ""
-}
-
-// withService returns a copy with what a service file says, where the settings
-// say nothing.
-func (s Settings) withService() (Settings, string) {
-	all := maps.Clone(s)
-	service := s["service"]
-	if service == "" {
-		service = os.Getenv("PGSERVICE")
-	}
-	if service == "" {
-		delete(all, "servicefile")
-		return all, ""
-	}
-	for _, file := range pgservice.Files(s["servicefile"]) {
-		section, ok := pgservice.Read(file, service)
-		if !ok {
-			continue
-		}
-		for name, value := range section {
-			if _, given := all[name]; !given {
-				all[name] = value
-			}
-		}
-		delete(all, "service")
-		delete(all, "servicefile")
-		return all, checkSettings(all)
-	}
-	return nil, "its service isn't in a service file: look at PGSERVICEFILE and ~/.pg_service.conf"
 }
