@@ -38,10 +38,13 @@ type secret = Secret
 // [NewValue] encodes its argument at once, so later changes have no effect.
 type Value[T any] struct{ secret }
 
-// NewValue returns a present value. If v can't be encoded, revealing or storing
-// the value fails with [ErrValue].
+// NewValue returns a present value. Revealing or storing it fails with
+// [ErrValue] if v can't be encoded, and with [ErrRedacted] if v has a secret.
 func NewValue[T any](v T) Value[T] {
 	text, err := encode(v)
+	if _, isBytes := any(v).([]byte); !isBytes && strings.Contains(text, `"`+Redacted+`"`) {
+		err = ErrRedacted // of a secret in v, or of one that was printed
+	}
 	if err != nil {
 		return Value[T]{secretOf(&Inner{opener: unencodable{err}})}
 	}

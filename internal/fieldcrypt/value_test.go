@@ -49,6 +49,7 @@ func TestValueErrors(t *testing.T) {
 	_, bare := unread.Reveal()
 	_, notText := fieldcrypt.NewValue(hook{URL: canary + "\xff"}).Reveal()
 	_, notTextKey := fieldcrypt.NewValue(map[string]any{canary + "\xff": nil}).Reveal()
+	_, nested := fieldcrypt.NewValue(map[string]any{"a": []any{fieldcrypt.New(canary)}}).Reveal()
 	_, year := fieldcrypt.NewValue(time.Date(10000, 1, 1, 0, 0, 0, 0, time.UTC)).Reveal()
 	for name, test := range map[string]struct{ got, want error }{
 		"can't be encoded": {encode, fieldcrypt.ErrValue},
@@ -56,6 +57,7 @@ func TestValueErrors(t *testing.T) {
 		"no keyring":       {bare, fieldcrypt.ErrNoOpener},
 		"not its JSON":     {json.Unmarshal([]byte(`["`+canary+`"]`), new(fieldcrypt.Value[hook])), fieldcrypt.ErrValue},
 		"marker in JSON":   {json.Unmarshal([]byte(`"[REDACTED]"`), new(fieldcrypt.Value[string])), fieldcrypt.ErrRedacted},
+		"a secret in it":   {nested, fieldcrypt.ErrRedacted},
 		"marker as text": {
 			new(fieldcrypt.Value[[]byte]).UnmarshalText([]byte(fieldcrypt.Redacted)),
 			fieldcrypt.ErrRedacted,
@@ -76,6 +78,9 @@ func TestValueErrors(t *testing.T) {
 		if got, err := fieldcrypt.NewValue(hook{URL: text}).Reveal(); err != nil || got.URL != text {
 			t.Errorf("%q: got %q, %v", text, got.URL, err)
 		}
+	}
+	if got, err := fieldcrypt.NewValue([]byte(`"[REDACTED]"`)).Reveal(); err != nil || len(got) != 12 {
+		t.Errorf("bytes: got %q, %v", got, err)
 	}
 	raw := json.RawMessage(`"\ufffd\ud83d"`)
 	if got, err := fieldcrypt.NewValue(raw).Reveal(); err != nil || string(got) != string(raw) {
