@@ -215,7 +215,7 @@ func TestRawWithoutResult(t *testing.T) {
 		}
 		for rows.Next() {
 		}
-		return errors.Join(rows.Err(), rows.Close())
+		return errors.Join(rows.Err(), rows.Close()) //nolint:sqlclosecheck // its error counts
 	}
 	if err := update(drv); !errors.Is(err, stamp.ErrManyRows) {
 		t.Errorf("got %v", err)
