@@ -116,6 +116,22 @@ func IsNumbered(query string) bool {
 	}
 }
 
+// Text returns the text of an argument of another type than string: of a
+// pointer, a null type of database/sql, or a type of the caller's; "" for none.
+func Text(arg any) string {
+	v := reflect.ValueOf(arg)
+	for v.Kind() == reflect.Pointer {
+		v = v.Elem()
+	}
+	if v.Kind() == reflect.Struct && v.Type().PkgPath() == "database/sql" && v.NumField() > 0 {
+		v = v.Field(0)
+	}
+	if v.Kind() != reflect.String {
+		return ""
+	}
+	return v.String()
+}
+
 // IsSeveral reports whether a text may be several statements. It is sure of
 // texts without a semicolon but at their end, and in plain quotes or comments.
 func IsSeveral(query string) bool {

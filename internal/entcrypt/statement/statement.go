@@ -232,7 +232,7 @@ func (s *sealing) look(i int, arg any) error {
 	if sqlarg.Hides(arg, fieldcrypt.IsSecretType) {
 		return refusal("%w; and each must be a separate argument", stamp.ErrNoLocation)
 	}
-	return nil
+	return fieldcrypt.CheckMarker(sqlarg.Text(arg))
 }
 
 func (s *sealing) rawUse(c *column.Column) *rawUse {
