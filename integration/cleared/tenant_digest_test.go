@@ -124,6 +124,9 @@ func TestDigestsOfTenants(t *testing.T) {
 		if err := raw(nil); !errors.Is(err, encrypted.ErrNoTenant) {
 			t.Errorf("a digest without a tenant: %v", err)
 		}
+		if err := raw("o2"); !errors.Is(err, encrypted.ErrBlindIndex) {
+			t.Errorf("a digest of another tenant's: %v", err)
+		}
 		if err := raw("o1"); err != nil {
 			t.Fatal(err)
 		}

@@ -1,9 +1,9 @@
 package fieldcrypt
 
 import (
-	"database/sql"
 	"database/sql/driver"
 	"fmt"
+	"reflect"
 
 	"github.com/credent-go/credent/internal/fieldcrypt/fernet"
 )
@@ -70,24 +70,30 @@ func scan(src any) (text string, present bool, err error) {
 // target or the caller's, or nil.
 func ScannedInto(dest any) *Inner {
 	var secret *Secret
-	switch d := dest.(type) {
-	case *Target:
-		secret = &d.secret
-	case interface{ target() *Secret }:
-		secret = d.target()
-	case **Secret:
-		secret = *d
-	case *sql.Null[Secret]:
-		if d.Valid {
-			secret = &d.V
-		}
-	case **sql.Null[Secret]: // ent's target for a field of the caller's struct
-		if *d != nil && (*d).Valid {
-			secret = &(*d).V
-		}
+	if t, ok := dest.(*Target); ok {
+		secret = &t.secret
+	} else {
+		secret = secretWithin(reflect.ValueOf(dest))
 	}
 	if secret == nil || secret.IsZero() || !secret.inner().stored {
 		return nil
 	}
 	return secret.inner()
+}
+
+// secretWithin returns the secret of pointers to pointers, and of a sql.Null,
+// to which ent adds a pointer in structs of the caller's; nil for none.
+func secretWithin(v reflect.Value) *Secret {
+	if v.Kind() != reflect.Pointer || v.IsNil() {
+		return nil
+	}
+	if of, ok := v.Interface().(interface{ target() *Secret }); ok {
+		return of.target()
+	}
+	v = v.Elem()
+	if v.Kind() == reflect.Struct && v.Type().PkgPath() == "database/sql" && v.FieldByName("V").IsValid() &&
+		v.FieldByName("Valid").Bool() {
+		v = v.FieldByName("V").Addr()
+	}
+	return secretWithin(v)
 }

@@ -1,6 +1,7 @@
 package fieldcrypt
 
 import (
+	"bytes"
 	"crypto/subtle"
 	"encoding/json"
 	"errors"
@@ -31,16 +32,19 @@ type secret = Secret
 //   - for a []byte the bytes themselves,
 //   - for a time.Time the instant in UTC as in RFC 3339, to the nanosecond:
 //     2026-11-24T12:30:00.5Z,
-//   - for any other T its JSON.
+//   - for any other T its JSON, with texts that are UTF-8.
 //
 // A Value is immutable, may be copied, and is safe for concurrent use.
 // [NewValue] encodes its argument at once, so later changes have no effect.
 type Value[T any] struct{ secret }
 
-// NewValue returns a present value. If v can't be encoded, revealing or storing
-// the value fails with [ErrValue].
+// NewValue returns a present value. Revealing or storing it fails with
+// [ErrValue] if v can't be encoded, and with [ErrRedacted] if v has a secret.
 func NewValue[T any](v T) Value[T] {
 	text, err := encode(v)
+	if _, isBytes := any(v).([]byte); !isBytes && strings.Contains(text, `"`+Redacted+`"`) {
+		err = ErrRedacted // of a secret in v, or of one that was printed
+	}
 	if err != nil {
 		return Value[T]{secretOf(&Inner{opener: unencodable{err}})}
 	}
@@ -108,8 +112,8 @@ func (v *Value[T]) UnmarshalText(text []byte) error {
 		return ErrRedacted
 	}
 	value, err := parse[T](string(text))
-	if err != nil {
-		return fmt.Errorf("credent: a text: %w", err)
+	if _, isBytes := any(value).([]byte); err != nil || !isBytes && !IsExactJSON(text) {
+		return fmt.Errorf("credent: a text: %w", valueError(value))
 	}
 	*v = NewValue(value)
 	return nil
@@ -186,10 +190,19 @@ func encode(value any) (string, error) {
 		return string(text), nil
 	}
 	data, err := json.Marshal(value)
-	if err != nil {
+	if err != nil || bytes.Contains(data, []byte(`\ufffd`)) && !keeps(value, data) {
 		return "", valueError(value)
 	}
 	return string(data), nil
+}
+
+// keeps reports whether JSON with \ufffd in it has the texts of a value.
+// encoding/json writes that for invalid UTF-8 too, and reads another text.
+func keeps(value any, data []byte) bool {
+	back := reflect.New(reflect.TypeOf(value))
+	_ = json.Unmarshal(data, back.Interface()) // what fails differs
+	again, err := json.Marshal(back.Elem().Interface())
+	return err == nil && bytes.Equal(again, data)
 }
 
 // parse is the reverse of encode.

@@ -47,6 +47,9 @@ func TestValueErrors(t *testing.T) {
 	}
 	_, decode := unread.OpenedBy(opener(r)).Reveal()
 	_, bare := unread.Reveal()
+	_, notText := fieldcrypt.NewValue(hook{URL: canary + "\xff"}).Reveal()
+	_, notTextKey := fieldcrypt.NewValue(map[string]any{canary + "\xff": nil}).Reveal()
+	_, nested := fieldcrypt.NewValue(map[string]any{"a": []any{fieldcrypt.New(canary)}}).Reveal()
 	_, year := fieldcrypt.NewValue(time.Date(10000, 1, 1, 0, 0, 0, 0, time.UTC)).Reveal()
 	for name, test := range map[string]struct{ got, want error }{
 		"can't be encoded": {encode, fieldcrypt.ErrValue},
@@ -54,10 +57,14 @@ func TestValueErrors(t *testing.T) {
 		"no keyring":       {bare, fieldcrypt.ErrNoOpener},
 		"not its JSON":     {json.Unmarshal([]byte(`["`+canary+`"]`), new(fieldcrypt.Value[hook])), fieldcrypt.ErrValue},
 		"marker in JSON":   {json.Unmarshal([]byte(`"[REDACTED]"`), new(fieldcrypt.Value[string])), fieldcrypt.ErrRedacted},
+		"a secret in it":   {nested, fieldcrypt.ErrRedacted},
 		"marker as text": {
 			new(fieldcrypt.Value[[]byte]).UnmarshalText([]byte(fieldcrypt.Redacted)),
 			fieldcrypt.ErrRedacted,
 		},
+		"not UTF-8":            {notText, fieldcrypt.ErrValue},
+		"a key not in UTF-8":   {notTextKey, fieldcrypt.ErrValue},
+		"half a surrogate":     {new(fieldcrypt.Value[string]).UnmarshalText([]byte(`"\ud83d"`)), fieldcrypt.ErrValue},
 		"not a time":           {new(fieldcrypt.Value[time.Time]).UnmarshalText([]byte(canary)), fieldcrypt.ErrValue},
 		"year beyond RFC 3339": {year, fieldcrypt.ErrValue},
 	} {
@@ -66,6 +73,18 @@ func TestValueErrors(t *testing.T) {
 		} else if strings.Contains(test.got.Error(), "4711") {
 			t.Errorf("%s: the error quotes the value: %v", name, test.got)
 		}
+	}
+	for _, text := range []string{"\ufffd", `C:\ufffd`, "\x00\u2028\U0001F511"} {
+		if got, err := fieldcrypt.NewValue(hook{URL: text}).Reveal(); err != nil || got.URL != text {
+			t.Errorf("%q: got %q, %v", text, got.URL, err)
+		}
+	}
+	if got, err := fieldcrypt.NewValue([]byte(`"[REDACTED]"`)).Reveal(); err != nil || len(got) != 12 {
+		t.Errorf("bytes: got %q, %v", got, err)
+	}
+	raw := json.RawMessage(`"\ufffd\ud83d"`)
+	if got, err := fieldcrypt.NewValue(raw).Reveal(); err != nil || string(got) != string(raw) {
+		t.Errorf("%s: got %s, %v", raw, got, err)
 	}
 	var detail *fieldcrypt.Error
 	if !errors.As(decode, &detail) || detail.Op != "decode" {

@@ -115,3 +115,51 @@ func IsNumbered(query string) bool {
 		query = query[i+1:]
 	}
 }
+
+// Text returns the text of an argument of another type than string: of a
+// pointer, a null type of database/sql, or a type of the caller's; "" for none.
+func Text(arg any) string {
+	v := reflect.ValueOf(arg)
+	for v.Kind() == reflect.Pointer {
+		v = v.Elem()
+	}
+	if v.Kind() == reflect.Struct && v.Type().PkgPath() == "database/sql" && v.NumField() > 0 {
+		v = v.Field(0)
+	}
+	if v.Kind() != reflect.String {
+		return ""
+	}
+	return v.String()
+}
+
+// IsSeveral reports whether a text may be several statements. It is sure of
+// texts without a semicolon but at their end, and in plain quotes or comments.
+func IsSeveral(query string) bool {
+	query = strings.TrimRight(query, "; \t\r\n")
+	if strings.ContainsAny(query, `\`) || strings.Contains(query, "$$") { // quotes are something else then
+		return strings.Contains(query, ";")
+	}
+	for {
+		i := strings.IndexAny(query, ";'\"`-/")
+		if i < 0 {
+			return false
+		}
+		end := string(query[i])
+		switch {
+		case end == ";":
+			return true
+		case strings.HasPrefix(query[i:], "--"):
+			end = "\n"
+		case strings.HasPrefix(query[i:], "/*"):
+			end = "*/"
+		case end == "-", end == "/":
+			query = query[i+1:]
+			continue
+		}
+		_, rest, ok := strings.Cut(query[i+1:], end)
+		if !ok {
+			return strings.Contains(query[i:], ";")
+		}
+		query = rest
+	}
+}

@@ -133,6 +133,23 @@ func TestIsNumbered(t *testing.T) {
 	}
 }
 
+// IsSeveral may be wrong about a text of one statement, but not about others.
+func TestIsSeveral(t *testing.T) {
+	t.Parallel()
+	for query, want := range map[string]bool{
+		"": false, ";": false, "UPDATE t SET a = ?; \n;": false, "UPDATE t SET a = ';''', b = 5 - 4 / 2": false,
+		`UPDATE ";" SET "a" = ?`: false, "SELECT `;` -- ; it's\nFROM t /* ; \" */ WHERE 1": false,
+		"UPDATE t SET a = ?; SELECT 1": true, "SELECT ''; SELECT ''": true, "SELECT '--'; SELECT 1": true,
+		`SELECT E'\''; SELECT ''`: true, "SELECT $$'$$; SELECT '$$'": true, "SELECT 1 -- '\n; SELECT '1'": true,
+		"SELECT 1 /* ' */; SELECT '1'": true, "SELECT 'open; SELECT 1": true, "SELECT 1 - 1; SELECT 1": true,
+		"SELECT 1 /* - */ / 2": false, `SELECT '\'`: false,
+	} {
+		if got := sqlarg.IsSeveral(query); got != want {
+			t.Errorf("%q: got %v", query, got)
+		}
+	}
+}
+
 // FuzzIsNumbered compares with a regular expression.
 func FuzzIsNumbered(f *testing.F) {
 	for _, query := range []string{"", "$", "$1", "$$1", "a$b$2", "$x$ 1"} {

@@ -176,7 +176,8 @@ func TestTenants(t *testing.T) {
 }
 
 // A bound column that is read under another name can't be opened, nor can a
-// column if several tables have its name. The errors say why.
+// column if several tables have its name. The errors say why. A token that
+// isn't bound opens under another name only if no column requires more.
 func TestReadByAnotherName(t *testing.T) {
 	t.Parallel()
 	r := ring(t, keyA)
@@ -226,6 +227,31 @@ func TestReadByAnotherName(t *testing.T) {
 			if got, err := secret.Reveal(); err != nil || got != "text" {
 				t.Errorf("%s, of the entity: got %q, %v", name, got, err)
 			}
+		}
+	}
+	rented := []column.Column{rentedKey, wideColumn}
+	for name, test := range map[string]struct {
+		states states.Table
+		want   error
+	}{
+		"binding, write":       {binding(states.Write, rentedKey), nil},
+		"binding, require":     {binding(states.Require, rentedKey), seal.ErrWrongLocation},
+		"tenant keys, write":   {tenantKeys(states.Write), nil},
+		"tenant keys, require": {tenantKeys(states.Require), seal.ErrWrongLocation},
+	} {
+		planted := &fakeRows{columns: []string{"id", "alias"}, rows: [][]any{{int64(1), encrypt(t, r, "text")}}}
+		rows := query(t, planted, driver.Config{Keyring: r, Columns: rented, States: test.states}, "Rented")
+		rows.Next()
+		var (
+			id     int64
+			secret fieldcrypt.Secret
+		)
+		if err := rows.Scan(&id, &secret); err != nil {
+			t.Fatal(err)
+		}
+		if got, err := secret.Reveal(); !errors.Is(err, test.want) || (err == nil) != (got == "text") ||
+			err != nil && !strings.Contains(err.Error(), "its own name") {
+			t.Errorf("%s: a planted token: got %q, %v, want %v", name, got, err, test.want)
 		}
 	}
 }

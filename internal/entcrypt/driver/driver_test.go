@@ -419,9 +419,14 @@ func TestMarkers(t *testing.T) {
 	if err != nil {
 		t.Fatal(err)
 	}
+	type named string
+	marker := fieldcrypt.Redacted
 	for _, arg := range []any{
 		fieldcrypt.Redacted, `"[REDACTED]"`, []byte(fieldcrypt.Redacted), []byte(`"[REDACTED]"`), sql.Named("n", fieldcrypt.Redacted),
 		json.RawMessage(inJSON), json.RawMessage(`["[REDACTED]"]`), sql.Named("n", json.RawMessage(inJSON)),
+		&marker, named(marker),
+		sql.NullString{String: marker, Valid: true},
+		sql.Null[named]{V: named(marker), Valid: true},
 	} {
 		for _, door := range doors(t.Context()) {
 			var detail *fieldcrypt.Error
@@ -437,6 +442,10 @@ func TestMarkers(t *testing.T) {
 	// Similar texts aren't markers.
 	for _, arg := range []any{
 		"REDACTED", "[REDACTED] by hand", "", nil, 7, []byte(nil), []byte("[REDACTED] by hand"), json.RawMessage(`{"a":"[REDACTED] by hand"}`),
+		(*string)(nil),
+		sql.NullString{},
+		sql.NullInt64{},
+		sql.Null[time.Time]{},
 	} {
 		if err := drv.Exec(t.Context(), insert, []any{arg}, nil); err != nil {
 			t.Errorf("%v: %v", arg, err)

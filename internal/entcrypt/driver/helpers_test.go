@@ -289,16 +289,19 @@ func (f *fakeRows) Scan(dest ...any) error {
 			if err := d.Scan(src); err != nil {
 				return err
 			}
-		case **fieldcrypt.Secret:
-			*d = nil
-			if src != nil {
-				*d = new(fieldcrypt.Secret)
-				if err := (*d).Scan(src); err != nil {
-					return err
-				}
-			}
 		default:
-			reflect.ValueOf(d).Elem().Set(reflect.ValueOf(src))
+			to := reflect.ValueOf(d).Elem()
+			if to.Kind() != reflect.Pointer {
+				to.Set(reflect.ValueOf(src))
+				continue
+			}
+			if to.SetZero(); src == nil {
+				continue
+			}
+			to.Set(reflect.New(to.Type().Elem()))
+			if err := to.Interface().(sql.Scanner).Scan(src); err != nil {
+				return err
+			}
 		}
 	}
 	return nil

@@ -92,6 +92,7 @@ func (l *live) with(stored states.Table) (*seal.Policy, error) {
 			return nil, err
 		}
 		p.Scopes = p.Scopes || p.IsScoped(c)
+		p.Requires = p.Requires || max(set.Binding, set.TenantKeys) == states.Require
 		if set.TenantKeys >= states.Accept {
 			p.Tenants = l.tenants
 		}

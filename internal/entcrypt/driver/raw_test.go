@@ -124,6 +124,11 @@ func TestRawIsCounted(t *testing.T) {
 		"fewer of another": {"UPDATE vault SET wide = CASE id WHEN 1 THEN ? ELSE ? END, narrow = ? WHERE id < 3", []any{
 			s(), s(), stamp.At(fieldcrypt.New("pin"), narrowColumn, nil),
 		}, stamp.ErrManyRows, 0},
+		"several statements": {
+			"UPDATE vault SET wide = ?; UPDATE vault SET note = note WHERE id = 1",
+			[]any{s()},
+			stamp.ErrManyRows, 0,
+		},
 		"no secret": {"UPDATE vault SET note = ?", []any{"x"}, nil, 0},
 	} {
 		for _, where := range []string{"alone", "in a transaction"} {
@@ -195,6 +200,40 @@ func TestRawIsCounted(t *testing.T) {
 
 // errAny stands for an error of any kind in tables.
 var errAny = errors.New("any error")
+
+// A query that changes rows and returns none is undone, as nobody counts them.
+func TestRawWithoutResult(t *testing.T) {
+	t.Parallel()
+	db, next := openDB(t, vaultTables...)
+	drv := newDriver(t, next, driver.Config{Keyring: ring(t, keyA)})
+	update := func(on any) error {
+		rows, err := on.(interface {
+			QueryContext(ctx context.Context, query string, args ...any) (*sql.Rows, error)
+		}).QueryContext(t.Context(), "UPDATE vault SET wide = ?", stamp.At(fieldcrypt.New("text"), wideColumn, nil))
+		if err != nil {
+			t.Fatal(err)
+		}
+		for rows.Next() {
+		}
+		return errors.Join(rows.Err(), rows.Close()) //nolint:sqlclosecheck // its error counts
+	}
+	if err := update(drv); !errors.Is(err, stamp.ErrManyRows) {
+		t.Errorf("got %v", err)
+	}
+	tx, err := drv.Tx(t.Context())
+	if err != nil {
+		t.Fatal(err)
+	}
+	if err := update(tx); !errors.Is(err, stamp.ErrManyRows) {
+		t.Errorf("in a transaction: %v", err)
+	}
+	if err := tx.Commit(); err != nil {
+		t.Fatal(err)
+	}
+	if tokens := stored(t, db, "SELECT wide FROM vault WHERE wide LIKE 'gAAAA%'"); len(tokens) > 0 {
+		t.Errorf("%d rows are stored", len(tokens))
+	}
+}
 
 // A statement's rows are returned unchanged if work follows it.
 func TestRawRows(t *testing.T) {

@@ -188,12 +188,22 @@ func TestDriverReadsIntoTypesOfTheCaller(t *testing.T) {
 		pointer  *fieldcrypt.Secret
 		null     sql.Null[fieldcrypt.Secret]
 		embedded embedding
+		value    *fieldcrypt.Value[[]byte]
+		nullable sql.Null[fieldcrypt.Value[[]byte]]
+		ents     *sql.Null[*embedding] // ent adds a pointer
 	)
+	of := func(v any) fieldcrypt.Secret {
+		s, _ := fieldcrypt.AsSecret(v)
+		return s
+	}
 	for target, secret := range map[any]func() fieldcrypt.Secret{
 		&plain:    func() fieldcrypt.Secret { return plain },
 		&pointer:  func() fieldcrypt.Secret { return *pointer },
 		&null:     func() fieldcrypt.Secret { return null.V },
 		&embedded: func() fieldcrypt.Secret { return embedded.Secret },
+		&value:    func() fieldcrypt.Secret { return of(value) },
+		&nullable: func() fieldcrypt.Secret { return of(nullable) },
+		&ents:     func() fieldcrypt.Secret { return ents.V.Secret },
 	} {
 		for _, test := range []struct{ entity, column, want string }{
 			{"Vault", "wide", "vault.wide"},

@@ -145,7 +145,13 @@ func (c statementConn) finishExec(ctx context.Context, s statement.Sealed, resul
 
 // then returns a statement's rows. The statement finishes when they end.
 func (c statementConn) then(ctx context.Context, s statement.Sealed, rows sqlrows.Source) (*sql.Rows, error) {
-	return sqlrows.Then(rows, c.record.See, func(n int64, err error) error { return c.finish(ctx, s, n, err) })
+	names, _ := rows.Columns() // Then has the error
+	return sqlrows.Then(rows, c.record.See, func(n int64, err error) error {
+		if s.Most > 0 && len(names) == 0 {
+			n = -1 // it changes rows, and returns none
+		}
+		return c.finish(ctx, s, n, err)
+	})
 }
 
 // Keyed implements condition.Keyer.

@@ -36,6 +36,11 @@ var (
 	// which would show a reader of the database that their secrets are equal.
 	ErrManyRows = errors.New("one token for many rows: set the secret row by row")
 
+	// ErrUncounted is an ErrManyRows of SQL that may store a secret in many
+	// rows, since nobody can count them.
+	ErrUncounted = fmt.Errorf("%w: its rows cannot be counted: run one statement, by ExecContext or with RETURNING",
+		ErrManyRows)
+
 	// ErrNoLocation means that a statement's argument is a secret without a
 	// location, perhaps to compare with. No two tokens are equal, even for the
 	// same plaintext, so = would never match, and <> always.

@@ -530,6 +530,14 @@ func TestUpsert(t *testing.T) {
 			true,
 			[]string{"a:old", "a:setter's", "a"},
 		},
+		"setter's, of another tenant": {
+			[]entsql.ConflictOption{
+				onTenant,
+				resolve(func(s *entsql.UpdateSet) { s.Set("pin", stamp.At(fieldcrypt.New("x"), rentedPIN, "c")) }),
+			},
+			[]set{{"key", "new"}, {"kind", "k"}},
+			true, nil,
+		},
 		"tenant and a setter's": {[]entsql.ConflictOption{
 			onID,
 			resolve(func(s *entsql.UpdateSet) {

@@ -166,9 +166,13 @@ func (u *upserting) stamp(a *column.Arg) {
 		a.Refuse = a.Column.Wrap("encrypt", fmt.Errorf("%w: the upsert has several", ErrManyRows))
 		return
 	}
-	if a.Schema = u.specs[0].Schema; !a.Owned {
-		of := ownerOf(u.columns, u.specs[0])
+	a.Schema = u.specs[0].Schema
+	switch of := ownerOf(u.columns, u.specs[0]); {
+	case !a.Owned:
 		a.Tenant, a.Owned = of.Tenant, of.Known
+	case of.Known && a.Tenant != of.Tenant:
+		a.Scoped = a.Column.Wrap("encrypt", fmt.Errorf("%w: a setter says another %s than the row has",
+			seal.ErrWrongLocation, a.Column.Tenant))
 	}
 }
 

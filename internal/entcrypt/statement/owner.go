@@ -32,7 +32,7 @@ func (s *sealing) lookArg(i int, arg *column.Arg) error {
 	}
 	if arg.Raw {
 		use := s.rawUse(c)
-		use.secrets = append(use.secrets, arg.Secret)
+		use.secrets = append(use.secrets, i)
 		if !arg.Pinned {
 			use.rows++
 		}
@@ -101,7 +101,7 @@ func (s *sealing) lookDigest(i int, arg *column.Arg) error {
 	}
 	if arg.Raw {
 		use := s.rawUse(arg.Column)
-		use.digests = append(use.digests, arg.Secret)
+		use.digests = append(use.digests, i)
 	}
 	if s.Policy.DigestsOfTenant(arg.Column) {
 		return s.lookOwner(i, arg, "encrypted.DigestOf")

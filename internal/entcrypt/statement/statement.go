@@ -6,6 +6,7 @@ package statement
 
 import (
 	"bytes"
+	"cmp"
 	"context"
 	"database/sql"
 	"encoding/json"
@@ -78,9 +79,12 @@ type Sealed struct {
 func (s Sealed) Ends() bool { return len(s.claims) > 0 || s.Most > 0 }
 
 // CheckRows returns an [stamp.ErrManyRows] if a statement affected more rows
-// than it has secrets for a column.
+// than it has secrets for a column, or if n is negative: nobody counted them.
 func (s Sealed) CheckRows(n int64) error {
-	if s.Most == 0 || n <= s.Most {
+	switch {
+	case s.Most > 0 && n < 0:
+		return s.of.Wrap("encrypt", stamp.ErrUncounted)
+	case n <= s.Most || s.Most == 0:
 		return nil
 	}
 	return s.of.Wrap("encrypt", fmt.Errorf("%w: the statement stores it in %d", stamp.ErrManyRows, n))
@@ -118,23 +122,28 @@ type found struct {
 // rawUse collects the secrets that raw SQL stores in a column.
 type rawUse struct {
 	of      *column.Column
-	secrets []fieldcrypt.Secret
-	digests []fieldcrypt.Secret
+	secrets []int // places of arguments
+	digests []int
 	rows    int64 // that unpinned secrets may be stored in
 }
 
+// pairs reports whether a digest is a secret's, in rows of the same tenant.
+func (s *sealing) pairs(secret, digest int) bool {
+	a, d, of := unnamed(s.Args[secret]).(*column.Arg), unnamed(s.Args[digest]).(*column.Digest), s.owner(digest)
+	return a.Secret.Equal(d.Secret) && (!of.Known || of.Tenant == s.owner(secret).Tenant)
+}
+
 // Seal returns a statement's arguments as sent. It doesn't change the given
-// slice. It reads the text only to refuse $1 on SQLite. Errors: [ErrNeedsTx],
-// [ErrTooManyArgs], [stamp.ErrNoLocation], [blindindex.ErrBlindIndex],
-// [seal.ErrNoTenant], [seal.ErrWrongLocation], and errors that travel as
-// arguments.
+// slice. It reads the text only to refuse $1 on SQLite, and several statements.
+// Errors: [ErrNeedsTx], [ErrTooManyArgs], [stamp.ErrManyRows],
+// [stamp.ErrNoLocation], [blindindex.ErrBlindIndex], [seal.ErrNoTenant],
+// [seal.ErrWrongLocation], and errors that travel as arguments.
 func (c Conn) Seal(ctx context.Context, query string, args []any) (Sealed, error) {
 	if limit := maxArgs[c.Dialect]; limit > 0 && len(args) > limit {
 		return Sealed{}, fmt.Errorf("credent: %w: it has %d, and %s takes %d", ErrTooManyArgs, len(args), c.Dialect,
 			limit)
 	}
-	s := &sealing{Conn: c, ctx: ctx}
-	s.Args = args
+	s := &sealing{Conn: c, Sealed: Sealed{Args: args}, ctx: ctx}
 	for i, arg := range args {
 		if err := s.look(i, unnamed(arg)); err != nil {
 			return Sealed{}, err
@@ -160,8 +169,7 @@ func (c Conn) Seal(ctx context.Context, query string, args []any) (Sealed, error
 			continue
 		}
 		if named, ok := arg.(sql.NamedArg); ok {
-			named.Value = value
-			value = named
+			value = sql.Named(named.Name, value)
 		}
 		if &s.Args[0] == &args[0] {
 			s.Args = slices.Clone(args)
@@ -214,9 +222,7 @@ func (s *sealing) look(i int, arg any) error {
 	case *unique.Move:
 		return nil
 	case *condition.Keys:
-		if s.condition == nil { // the first, which names the tenants
-			s.condition = arg
-		}
+		s.condition = cmp.Or(s.condition, arg) // the first, which names the tenants
 		return nil
 	}
 	if _, is := fieldcrypt.AsSecret(arg); is {
@@ -226,7 +232,7 @@ func (s *sealing) look(i int, arg any) error {
 	if sqlarg.Hides(arg, fieldcrypt.IsSecretType) {
 		return refusal("%w; and each must be a separate argument", stamp.ErrNoLocation)
 	}
-	return nil
+	return fieldcrypt.CheckMarker(sqlarg.Text(arg))
 }
 
 func (s *sealing) rawUse(c *column.Column) *rawUse {
@@ -245,13 +251,17 @@ func (s *sealing) rawUse(c *column.Column) *rawUse {
 // and the statement may affect no more rows than it has secrets.
 func (s *sealing) checkRaw(query string) error {
 	for _, use := range s.raw {
-		if use.rows > 0 && s.Dialect == dialect.SQLite && sqlarg.IsNumbered(query) {
+		switch {
+		case use.rows == 0:
+		case s.Dialect == dialect.SQLite && sqlarg.IsNumbered(query):
 			return use.of.Wrap("encrypt", errors.New("use ? for arguments: SQLite's drivers count $1 differently"))
+		case sqlarg.IsSeveral(query):
+			return use.of.Wrap("encrypt", stamp.ErrUncounted)
 		}
 		if use.of.Index != "" || len(use.digests) > 0 {
 			rest := slices.Clone(use.digests)
 			for _, secret := range use.secrets {
-				i := slices.IndexFunc(rest, secret.Equal)
+				i := slices.IndexFunc(rest, func(digest int) bool { return s.pairs(secret, digest) })
 				if i < 0 {
 					return use.of.Wrap("index", fmt.Errorf("%w: set %s too, to "+
 						"encrypted.DigestOf(secret, column, tenant)", blindindex.ErrBlindIndex, use.of.Index))
@@ -325,8 +335,7 @@ func (s *sealing) replace(i int, arg any) (value any, changed bool, err error) {
 		value, err = arg.Encode(s.Policy.Digests, keys)
 		return value, true, err
 	case *column.Guard:
-		value, changed, err = s.replace(i, arg.Stored)
-		if !changed {
+		if value, changed, err = s.replace(i, arg.Stored); !changed {
 			value = arg.Stored
 		}
 		return value, true, err

@@ -217,8 +217,11 @@ func (o *Opener) open(stored string) (string, *fernet.Key, error) {
 	}
 	if o.column == nil && o.policy.Scopes {
 		plaintext, index, err := set.Open(stored)
-		if errors.Is(err, fernet.ErrUnknownKey) {
+		switch {
+		case errors.Is(err, fernet.ErrUnknownKey):
 			err = errUnnamed
+		case err == nil && o.policy.Requires:
+			plaintext, err = "", errRequired
 		}
 		return plaintext, keyAt(set, index, err), err
 	}

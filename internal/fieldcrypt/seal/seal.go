@@ -61,6 +61,8 @@ var (
 		"bring that to write, let rotate bind the tokens, and go back to require", fernet.ErrCorrupt}
 	errUnnamed error = &locationError{"no key opens this token, and nobody knows its column, on which the key may " +
 		"depend: select the column by its own name", fernet.ErrUnknownKey}
+	errRequired error = &locationError{"nobody knows this token's column, and one of the client's requires bound " +
+		"tokens or tenants' keys, which this one lacks: select the column by its own name", fernet.ErrCorrupt}
 )
 
 // NoTenant returns the error for a token with an unknown tenant.
@@ -84,9 +86,10 @@ type Policy struct {
 	// Observer is called for every value sealed or opened.
 	Observer observe.Observer
 	// Columns are the client's. Scopes is true if the keys of any column depend
-	// on the tenant. VerifyOnRead makes queries open the values they read.
-	Columns              []column.Column
-	Scopes, VerifyOnRead bool
+	// on the tenant, and Requires if any column refuses what is under the
+	// keyring alone. VerifyOnRead makes queries open the values they read.
+	Columns                        []column.Column
+	Scopes, Requires, VerifyOnRead bool
 
 	Locator *Locator
 	Digests *blindindex.Digester
