@@ -47,6 +47,7 @@ type importer struct {
 	given   int64     // number of those
 	bad     []badRow  // the first that were refused in a dry run, or with --quarantine
 	nBad    int
+	unread  string // what of the file wasn't read, in words, as a refused row has no end
 }
 
 func (a *app) credentialImport() *cobra.Command {
