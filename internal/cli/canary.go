@@ -44,6 +44,26 @@ func (a *app) noteCanaries(ctx context.Context, db *database, keyless bool) {
 	}
 }
 
+// checkKey refuses a keyring that does not open the canaries that are there:
+// what is written under it, nobody else could read. Services find that out when
+// they start.
+func (db *database) checkKey(ctx context.Context, ring *keyring.Keyring) error {
+	columns := ent.EncryptedColumns()
+	return db.try(ctx, func(ctx context.Context) error {
+		on, err := canary.Of(ctx, db.DB)
+		if err != nil {
+			return err
+		}
+		states, err := canary.States(ctx, on, (*engine.Ring)(ring), columns...)
+		for i, state := range states {
+			if state.Err != nil {
+				return columns[i].Wrap("nothing was done: open the canary of", state.Err)
+			}
+		}
+		return err
+	})
+}
+
 // addCanaries opens the canary of each column.
 func (r *report) addCanaries(ctx context.Context, db *database, ring *keyring.Keyring) {
 	const name = "canary"

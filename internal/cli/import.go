@@ -130,6 +130,9 @@ func (m *importer) run(ctx context.Context, args []string) (err error) {
 		if err := db.checkMigrations(ctx); err != nil {
 			return err
 		}
+		if err := db.checkKey(ctx, m.ring); err != nil {
+			return err
+		}
 		if !m.dryRun {
 			if _, err := db.trail(ctx); err != nil {
 				return err

@@ -38,7 +38,10 @@ The secrets are asked for, or read from standard input, as by "credent credentia
 		if err != nil {
 			return err
 		}
-		return a.withClient(ctx, ring, func(client *ent.Client) error {
+		return a.withClientOf(ctx, ring, func(db *database, client *ent.Client) error {
+			if err := db.checkKey(ctx, ring); err != nil {
+				return err
+			}
 			return a.replaceCredential(ctx, client, id, expiresAt)
 		})
 	})
