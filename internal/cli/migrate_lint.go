@@ -32,8 +32,8 @@ directives that do not count. It exits with 1 if there are errors, and with 0 if
 		if opts.Latest < 0 {
 			return usageError("--latest is negative")
 		}
-		if info, err := os.Stat(dir); err != nil || !info.IsDir() {
-			return messagef("there is no folder %s; correct --dir", dir)
+		if err := someFiles(dir); err != nil {
+			return err
 		}
 		return withDev(ctx, devURL, func(dev *database) error {
 			found, err := migrate.Lint(ctx, dev.DB, os.DirFS(dir), opts)
