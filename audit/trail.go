@@ -92,10 +92,15 @@ func Open(ctx context.Context, db *sql.DB, entDialect string, cfg Config) (*Trai
 // named gives an error of the store its public name.
 func named(err error) error {
 	if errors.Is(err, auditstore.ErrNoTable) {
-		return fmt.Errorf("%w: %w", ErrNoTable, err)
+		return noTable{err}
 	}
 	return err
 }
+
+// noTable is an error of the store, whose text says that the table is missing.
+type noTable struct{ error }
+
+func (e noTable) Unwrap() []error { return []error{ErrNoTable, e.error} }
 
 // currentKeys returns the keys of the keyring as it is now.
 func (t *Trail) currentKeys() (*auditrow.Keys, error) {
