@@ -46,7 +46,9 @@ func Main() int {
 	}
 
 	a := &app{in: os.Stdin, out: &output{file: os.Stdout}, note: os.Stderr}
-	cmd, err := a.root().ExecuteContextC(ctx)
+	root := a.root()
+	checkNames(root)
+	cmd, err := root.ExecuteContextC(ctx)
 	if lost := a.out.lost(); lost != nil {
 		err = &failure{lost}
 	}
@@ -107,6 +109,28 @@ func (a *app) group(cmd *cobra.Command, subcommands ...*cobra.Command) *cobra.Co
 	cmd.RunE = func(cmd *cobra.Command, _ []string) error { return cmd.Help() }
 	cmd.AddCommand(subcommands...)
 	return cmd
+}
+
+// checkNames has cobra's own commands refuse names that they don't know, as
+// groups do, and not print something else.
+func checkNames(root *cobra.Command) {
+	root.InitDefaultHelpCmd()
+	root.InitDefaultCompletionCmd()
+	for _, cmd := range root.Commands() {
+		switch cmd.Name() {
+		case "help":
+			cmd.Args = func(_ *cobra.Command, args []string) error {
+				found, rest, err := root.Find(args)
+				if err != nil || len(rest) > 0 {
+					return unknownCommand(found, rest)
+				}
+				return nil
+			}
+		case "completion":
+			cmd.SuggestionsMinimumDistance = 2
+			cmd.Args, cmd.RunE = unknownCommand, func(cmd *cobra.Command, _ []string) error { return cmd.Help() }
+		}
+	}
 }
 
 // action makes a command that does something. What it returns is a failure, in

@@ -127,10 +127,9 @@ func (a *app) progress() (show func(step), done func()) {
 }
 
 // waits tells what is waited for: at once if it is new, and then now and then,
-// since each worker waits by itself.
+// since each worker waits by itself, maybe for something else.
 type waits struct {
-	last time.Time
-	why  string
+	last map[string]time.Time // by what is waited for
 }
 
 // tell reports whether a step is only that.
@@ -139,8 +138,11 @@ func (w *waits) tell(a *app, s step) bool {
 		return false
 	}
 	why, _, _ := strings.Cut(s.waiting, "; ")
-	if why != w.why || time.Since(w.last) >= progressEvery {
-		w.last, w.why = time.Now(), why
+	if time.Since(w.last[why]) >= progressEvery {
+		if w.last == nil {
+			w.last = make(map[string]time.Time)
+		}
+		w.last[why] = time.Now()
 		a.notef("credent: %s\n", s.waiting)
 	}
 	return true
