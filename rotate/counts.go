@@ -98,11 +98,11 @@ type Counts []ColumnCount
 
 // Err returns nil if every secret and digest is under the primary key, and
 // otherwise [ErrNotAllPrimary]; if a secret is stored as plaintext,
-// [ErrPlaintext] as well, for digests [ErrIndexBehind], and for a canary
-// [ErrCanaryBehind]. Secrets and digests under an earlier name of their column
-// give an [ErrEarlierName], and secrets that open but don't decode an
-// [ErrUndecodable]. If all is well, it returns what [ColumnCount.CheckStates]
-// does.
+// [ErrPlaintext] as well, if no key opens one encrypted.ErrUnknownKey, for
+// digests [ErrIndexBehind], and for a canary [ErrCanaryBehind]. Secrets and
+// digests under an earlier name of their column give an [ErrEarlierName], and
+// secrets that open but don't decode an [ErrUndecodable]. If all is well, it
+// returns what [ColumnCount.CheckStates] does.
 func (c Counts) Err() error {
 	for _, column := range c {
 		if column.NotEncrypted > 0 && !column.readsPlaintext() {
@@ -113,6 +113,10 @@ func (c Counts) Err() error {
 		if column.Undecodable > 0 {
 			return fmt.Errorf("rotate: %s.%s: %w: %d aren't %s, the first in row %s", column.Table, column.Column,
 				ErrUndecodable, column.Undecodable, column.DecodedAs, column.UndecodableRows[0])
+		}
+		if column.UnknownKey > 0 {
+			return fmt.Errorf("rotate: %w: %s.%s: %d of %d: %w", ErrNotAllPrimary, column.Table, column.Column,
+				column.UnknownKey, column.Rows, fernet.ErrUnknownKey)
 		}
 		if !column.secretsReady() {
 			return fmt.Errorf("rotate: %w: %s.%s", ErrNotAllPrimary, column.Table, column.Column)

@@ -22,7 +22,7 @@ import (
 const Table = "credent_audit"
 
 // ErrNoTable means that the audit table doesn't exist.
-var ErrNoTable = errors.New("the database has no table " + Table + ": run credent migrate apply")
+var ErrNoTable = errors.New("the database has no table " + Table + "")
 
 // Execer runs a statement.
 type Execer interface {

@@ -105,6 +105,9 @@ func knownCheckpoints(path string) ([]audit.Checkpoint, error) {
 	if err != nil {
 		return nil, messagef("--out: %s: %s; move it away", path, trimPackage(err.Error()))
 	}
+	if len(known) == 0 { // cut off, perhaps
+		return nil, messagef("--out: %s has no checkpoint to compare the trail with; move it away", path)
+	}
 	return known, nil
 }
 

@@ -44,6 +44,25 @@ func (a *app) noteCanaries(ctx context.Context, db *database, keyless bool) {
 	}
 }
 
+// checkKey refuses a keyring that doesn't open the existing canaries: nobody
+// else could read what is written under it. Services check it when they start.
+func (db *database) checkKey(ctx context.Context, ring *keyring.Keyring) error {
+	columns := ent.EncryptedColumns()
+	return db.try(ctx, func(ctx context.Context) error {
+		on, err := canary.Of(ctx, db.DB)
+		if err != nil {
+			return err
+		}
+		states, err := canary.States(ctx, on, (*engine.Ring)(ring), columns...)
+		for i, state := range states {
+			if state.Err != nil {
+				return columns[i].Wrap("nothing was done: open the canary of", state.Err)
+			}
+		}
+		return err
+	})
+}
+
 // addCanaries opens each column's canary.
 func (r *report) addCanaries(ctx context.Context, db *database, ring *keyring.Keyring) {
 	const name = "canary"

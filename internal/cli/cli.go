@@ -48,7 +48,9 @@ func Main() int {
 	}
 
 	a := &app{in: os.Stdin, out: &output{file: os.Stdout}, note: os.Stderr}
-	cmd, err := a.root().ExecuteContextC(ctx)
+	root := a.root()
+	checkNames(root)
+	cmd, err := root.ExecuteContextC(ctx)
 	if lost := a.out.lost(); lost != nil {
 		err = &failure{lost}
 	}
@@ -109,6 +111,27 @@ func (a *app) group(cmd *cobra.Command, subcommands ...*cobra.Command) *cobra.Co
 	cmd.RunE = func(cmd *cobra.Command, _ []string) error { return cmd.Help() }
 	cmd.AddCommand(subcommands...)
 	return cmd
+}
+
+// checkNames makes cobra's own commands refuse unknown names, as groups do.
+func checkNames(root *cobra.Command) {
+	root.InitDefaultHelpCmd()
+	root.InitDefaultCompletionCmd()
+	for _, cmd := range root.Commands() {
+		switch cmd.Name() {
+		case "help":
+			cmd.Args = func(_ *cobra.Command, args []string) error {
+				found, rest, err := root.Find(args)
+				if err != nil || len(rest) > 0 {
+					return unknownCommand(found, rest)
+				}
+				return nil
+			}
+		case "completion":
+			cmd.SuggestionsMinimumDistance = 2
+			cmd.Args, cmd.RunE = unknownCommand, func(cmd *cobra.Command, _ []string) error { return cmd.Help() }
+		}
+	}
 }
 
 // action returns a command that runs a function. The function's errors are

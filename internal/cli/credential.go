@@ -43,7 +43,10 @@ A secret has at most 303 bytes, and may be empty.`,
 		if err != nil {
 			return err
 		}
-		return a.withClient(ctx, ring, func(client *ent.Client) error {
+		return a.withClientOf(ctx, ring, func(db *database, client *ent.Client) error {
+			if err := db.checkKey(ctx, ring); err != nil {
+				return err
+			}
 			return a.addCredential(ctx, client, user, kind, expiresAt)
 		})
 	})

@@ -83,7 +83,8 @@ var hints = []struct {
 	{credent.ErrRedacted, "give the secret itself"},
 	{credent.ErrURL, "correct DATABASE_URL"},
 	{rotate.ErrDuplicates, "`credent encrypt --check-unique` lists them; change or remove all but one of each"},
-	{rotate.ErrQuarantined, "store them again, or restore the rows from a backup"},
+	{rotate.ErrQuarantined, "where no key opens them, name the key that they were written with in " +
+		"ENCRYPTION_KEY_PREVIOUS; else store them again, or restore the rows from a backup"},
 	{rotate.ErrNotDone, "then run the same again"},
 	{rotate.ErrNotAllPrimary, "run `credent rotate`"},
 	{migrate.ErrNotEqual, "run the SQL above and mend by hand what has none, then `credent migrate adopt` again"},

@@ -47,6 +47,7 @@ type importer struct {
 	given   int64     // rows passed to Copy
 	bad     []badRow  // first rows refused in a dry run or with --quarantine
 	nBad    int
+	unread  string // what of the file wasn't read, in words, as a refused row has no end
 }
 
 func (a *app) credentialImport() *cobra.Command {
@@ -128,6 +129,9 @@ func (m *importer) run(ctx context.Context, args []string) (err error) {
 	defer func() { _ = m.quarantine.close() }() // the report includes its error
 	return withDatabase(ctx, func(db *database) error {
 		if err := db.checkMigrations(ctx); err != nil {
+			return err
+		}
+		if err := db.checkKey(ctx, m.ring); err != nil {
 			return err
 		}
 		if !m.dryRun {

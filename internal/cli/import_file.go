@@ -85,18 +85,21 @@ func (e rowError) Error() string { return string(e) }
 // readRows returns a file's rows in order. A row's error takes the row's place,
 // and later rows follow. An error about the whole file comes last.
 func readRows(in io.Reader, format string) iter.Seq2[fileRow, error] {
+	read := readJSONL
 	if format == formatCSV {
-		return func(yield func(fileRow, error) bool) { readCSV(in, yield) }
+		read = readCSV
 	}
-	return func(yield func(fileRow, error) bool) { readJSONL(in, yield) }
+	return func(yield func(fileRow, error) bool) {
+		buffered := bufio.NewReader(in)
+		if mark, err := buffered.Peek(3); err == nil && string(mark) == "\ufeff" {
+			_, _ = buffered.Discard(3) // the byte order mark that spreadsheets and PowerShell write
+		}
+		read(buffered, yield)
+	}
 }
 
-func readCSV(in io.Reader, yield func(fileRow, error) bool) {
-	buffered := bufio.NewReader(in)
-	if mark, err := buffered.Peek(3); err == nil && string(mark) == "\ufeff" {
-		_, _ = buffered.Discard(3) // the byte order mark written by spreadsheets
-	}
-	limit := &recordLimit{in: buffered, end: maxLine}
+func readCSV(in *bufio.Reader, yield func(fileRow, error) bool) {
+	limit := &recordLimit{in: in, end: maxLine}
 	r := csv.NewReader(limit)
 	r.ReuseRecord = true
 	head, err := r.Read()
@@ -184,6 +187,8 @@ func checkHead(names []string) error {
 	seen := make(map[string]bool)
 	for _, name := range names {
 		switch {
+		case !utf8.ValidString(name):
+			return rowError("it is not UTF-8 text")
 		case !slices.Contains(fileColumns, name):
 			return rowError("it names an unknown column; known are " + strings.Join(fileColumns, ", "))
 		case seen[name]:
@@ -256,26 +261,45 @@ func parseRow(values map[string]string) (row credent.CopyRow, err error) {
 	return row, nil
 }
 
-func readJSONL(in io.Reader, yield func(fileRow, error) bool) {
-	lines := bufio.NewScanner(in)
-	lines.Buffer(make([]byte, 0, 4096), maxLine)
-	n := 0
-	for lines.Scan() {
-		n++
-		if len(bytes.TrimSpace(lines.Bytes())) == 0 {
+func readJSONL(in *bufio.Reader, yield func(fileRow, error) bool) {
+	for n := 1; ; n++ {
+		line, err := readLine(in)
+		var row credent.CopyRow
+		switch {
+		case errors.Is(err, io.EOF):
+			return
+		case err != nil && !errors.As(err, new(rowError)):
+			yield(fileRow{line: n}, fatalError{err})
+			return
+		case err == nil && len(bytes.TrimSpace(line)) == 0:
 			continue
+		case err == nil:
+			row, err = parseLine(line)
 		}
-		row, err := parseLine(lines.Bytes())
 		if !yield(fileRow{row, n}, err) {
 			return
 		}
 	}
-	err := lines.Err()
-	if errors.Is(err, bufio.ErrTooLong) {
-		err = rowError(fmt.Sprintf("it has more than %d bytes", maxLine))
-	}
-	if err != nil {
-		yield(fileRow{line: n + 1}, fatalError{err})
+}
+
+// readLine returns the next line. It keeps maxLine bytes of it at most, and
+// reads on to its end, so that a line that is too long does not hide the next.
+func readLine(in *bufio.Reader) (line []byte, err error) {
+	long := false
+	for {
+		part, err := in.ReadSlice('\n')
+		if long = long || len(line)+len(part) > maxLine; !long {
+			line = append(line, part...)
+		}
+		switch {
+		case errors.Is(err, bufio.ErrBufferFull):
+			continue
+		case err != nil && (!errors.Is(err, io.EOF) || len(line) == 0 && !long):
+			return nil, err
+		case long:
+			return nil, rowError(fmt.Sprintf("it has more than %d bytes", maxLine))
+		}
+		return line, nil
 	}
 }
 

@@ -35,6 +35,9 @@ func (m *importer) note(e *credent.CopyError) bool {
 		}
 	}
 	bad := badRow{m.lineOf(e.Row), rowReason(e.Err)}
+	if end.error != nil {
+		m.unread = fmt.Sprintf(", and nothing after line %d was read", bad.line)
+	}
 	if m.nBad++; len(m.bad) < maxShown {
 		m.bad = append(m.bad, bad)
 	}
@@ -88,14 +91,14 @@ func (m *importer) report(ctx context.Context, stored int64, err error) error {
 		}
 		m.printf("%s can be imported%s\n", count(int(stored), "row"), already)
 		if m.nBad > 0 {
-			return messagef("%s would be refused; nothing was stored", count(m.nBad, "row"))
+			return messagef("%s would be refused%s; nothing was stored", count(m.nBad, "row"), m.unread)
 		}
 		return nil
 	case err == nil:
 		m.printf("imported %s%s\n", count(int(stored), "row"), already)
 		if m.nBad > 0 {
-			return partly(stored > 0, messagef("%s refused and left out, which the quarantine lists; %s",
-				count(m.nBad, "row"), m.next("mend it and go on")))
+			return partly(stored > 0, messagef("%s refused and left out, which the quarantine lists%s; %s",
+				count(m.nBad, "row"), m.unread, m.next("mend it and go on")))
 		}
 		return nil
 	case m.dryRun || m.rows == 0:

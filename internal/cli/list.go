@@ -6,6 +6,7 @@ import (
 	"encoding/json"
 	"fmt"
 	"regexp"
+	"strconv"
 	"strings"
 	"unicode/utf8"
 
@@ -152,10 +153,15 @@ func list[T any](
 
 var plainWord = regexp.MustCompile(`^[a-zA-Z0-9_.:@/+-]+$`)
 
-// shellWord quotes a text for a shell if necessary.
+// shellWord quotes a text for a shell if necessary. Control characters become
+// escapes, as bash, ksh and zsh read them.
 func shellWord(s string) string {
-	if plainWord.MatchString(s) {
+	switch {
+	case plainWord.MatchString(s):
 		return s
+	case printable(s) != s && s != "":
+		quoted := strconv.Quote(s)
+		return "$'" + strings.ReplaceAll(quoted[1:len(quoted)-1], "'", `\'`) + "'"
 	}
 	return "'" + strings.ReplaceAll(s, "'", `'\''`) + "'"
 }

@@ -34,10 +34,16 @@ finds anything.`,
 			if report == nil {
 				return err
 			}
+			if err != nil && !errors.Is(err, migrate.ErrCannotCompare) {
+				return err // what is in the report is not all
+			}
 			if err := a.printCheck(report, asJSON); err != nil {
 				return err
 			}
-			return errors.Join(report.Err(), err)
+			if err = errors.Join(report.Err(), err); dir != "" && errors.Is(err, migrate.ErrChanged) {
+				return dirError(dir, err)
+			}
+			return err
 		})
 	})
 	cmd.Flags().StringVar(&dir, "dir", "", "compare with the files of this `folder`; by default this version's files")

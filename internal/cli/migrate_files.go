@@ -49,6 +49,9 @@ func (a *app) migrateHash() *cobra.Command {
 two branches were merged; in that case look at the order of the files first. Never correct a file that a database has.`,
 		Example: `  credent migrate hash --dir migrate/postgres`,
 	}, func(context.Context, []string) error {
+		if err := someFiles(dir); err != nil {
+			return err
+		}
 		if err := migrate.Hash(dir); err != nil {
 			return dirError(dir, err)
 		}
@@ -97,6 +100,19 @@ Lint's findings about them are printed.
 	dirFlag(cmd, &dir)
 	devURLFlag(cmd, &devURL)
 	return required(cmd, "dir", "dev-url")
+}
+
+// someFiles refuses a folder without migrations, such as the parent folder: an
+// answer would be about nothing.
+func someFiles(dir string) error {
+	if info, err := os.Stat(dir); err != nil || !info.IsDir() {
+		return messagef("there is no folder %s; correct --dir", dir)
+	}
+	files, err := migrationFiles(dir)
+	if err == nil && len(files) == 0 {
+		return messagef("there are no migration files in %s; correct --dir", dir)
+	}
+	return err
 }
 
 func migrationFiles(dir string) ([]string, error) { return filepath.Glob(filepath.Join(dir, "*.sql")) }

@@ -32,8 +32,8 @@ a statement leaves out the findings of a name.
 		if opts.Latest < 0 {
 			return usageError("--latest is negative")
 		}
-		if info, err := os.Stat(dir); err != nil || !info.IsDir() {
-			return messagef("there is no folder %s; correct --dir", dir)
+		if err := someFiles(dir); err != nil {
+			return err
 		}
 		return withDev(ctx, devURL, func(dev *database) error {
 			found, err := migrate.Lint(ctx, dev.DB, os.DirFS(dir), opts)

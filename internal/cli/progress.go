@@ -128,8 +128,7 @@ func (a *app) progress() (show func(step), done func()) {
 // waits reports what is waited for: new reasons at once, and repeated ones at
 // intervals, because each worker waits separately.
 type waits struct {
-	last time.Time
-	why  string
+	last map[string]time.Time // by what is waited for
 }
 
 // tell reports whether a step only waits, and prints it if it is due.
@@ -138,8 +137,11 @@ func (w *waits) tell(a *app, s step) bool {
 		return false
 	}
 	why, _, _ := strings.Cut(s.waiting, "; ")
-	if why != w.why || time.Since(w.last) >= progressEvery {
-		w.last, w.why = time.Now(), why
+	if time.Since(w.last[why]) >= progressEvery {
+		if w.last == nil {
+			w.last = make(map[string]time.Time)
+		}
+		w.last[why] = time.Now()
 		a.notef("credent: %s\n", s.waiting)
 	}
 	return true

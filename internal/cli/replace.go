@@ -38,7 +38,10 @@ It asks for the secrets, or reads them from standard input, like "credent creden
 		if err != nil {
 			return err
 		}
-		return a.withClient(ctx, ring, func(client *ent.Client) error {
+		return a.withClientOf(ctx, ring, func(db *database, client *ent.Client) error {
+			if err := db.checkKey(ctx, ring); err != nil {
+				return err
+			}
 			return a.replaceCredential(ctx, client, id, expiresAt)
 		})
 	})

@@ -119,7 +119,7 @@ func (r *reporter) write(found *evidence.Report) error {
 	for _, g := range found.Gaps {
 		if g.Avoidable {
 			if avoidable++; avoidable == 1 {
-				first = g.What + ": " + g.Why
+				first = g.Part + ": " + g.What + ": " + g.Why
 			}
 		}
 	}

@@ -12,6 +12,7 @@ import (
 	"github.com/spf13/cobra"
 
 	"github.com/credent-go/credent/encrypted"
+	"github.com/credent-go/credent/internal/load"
 	"github.com/credent-go/credent/keyring"
 	"github.com/credent-go/credent/migrate"
 	"github.com/credent-go/credent/rotate"
@@ -84,8 +85,8 @@ func (a *app) rewriting(w *rewriting, cmd *cobra.Command, check func() error) *c
 			return err
 		}
 		w.cfg.RetryFor = w.retryFor.limit()
-		if w.cfg.Workers < 0 || w.cfg.Batch < 0 || w.cfg.RowsPerSecond < 0 {
-			return usageError("--workers, --batch and --rate cannot be negative")
+		if err := checkWork(w.cfg); err != nil {
+			return err
 		}
 		if check != nil {
 			if err := check(); err != nil {
@@ -128,9 +129,10 @@ func (a *app) runRewriting(ctx context.Context, w *rewriting) (err error) {
 		return err
 	}
 	return withTables(ctx, func(db *database) error {
-		ctx, err := db.trailed(ctx)
-		if err != nil {
-			return err
+		if !w.cfg.DryRun { // which changes nothing, also on a standby
+			if ctx, err = db.trailed(ctx); err != nil {
+				return err
+			}
 		}
 		show, end := a.progress()
 		w.cfg.Progress = func(p rotate.Progress) { show(rotationStep(p, w.verb(), w.cfg.RetryFor)) }
@@ -160,6 +162,23 @@ func (a *app) runRewriting(ctx context.Context, w *rewriting) (err error) {
 		}
 		return partly(done || !w.cfg.DryRun && errors.Is(err, rotate.ErrQuarantined), err)
 	})
+}
+
+// maxWorkers is more than any server has processors for. Each worker takes up
+// to two of its connections.
+const maxWorkers = 256
+
+// checkWork checks the flags that say how much is done at once.
+func checkWork(cfg rotate.Config) error {
+	switch {
+	case cfg.Workers < 0 || cfg.Batch < 0 || cfg.RowsPerSecond < 0:
+		return usageError("--workers, --batch and --rate cannot be negative")
+	case cfg.Workers > maxWorkers:
+		return usageError(fmt.Sprintf("--workers can be %d at most, as each takes two connections", maxWorkers))
+	case cfg.Batch > load.MaxBatch:
+		return usageError(fmt.Sprintf("--batch can be %d at most, as that many rows are held in memory", load.MaxBatch))
+	}
+	return nil
 }
 
 // withOwner calls f with a database that has the required schema, as a role

@@ -62,6 +62,16 @@ func (db *database) openTrail(ctx context.Context) (*audit.Trail, error) {
 	return db.opened, err
 }
 
+// checkSigner refuses to begin a trail whose entries the database's own key
+// does not verify.
+func (db *database) checkSigner(ctx context.Context) error {
+	ring, err := keyring.FromEnv()
+	if err != nil {
+		return err
+	}
+	return db.checkKey(ctx, ring)
+}
+
 // trailed returns a context with the trail, for package rotate.
 func (db *database) trailed(ctx context.Context) (context.Context, error) {
 	trail, err := db.trail(ctx)
@@ -122,6 +132,11 @@ start. It needs ENCRYPTION_KEY.`
 		Use: use, Short: short, Long: long, Example: "  credent audit " + use,
 	}, func(ctx context.Context, _ []string) error {
 		return withTables(ctx, func(db *database) error {
+			if on {
+				if err := db.checkSigner(ctx); err != nil {
+					return err
+				}
+			}
 			trail, err := db.openTrail(ctx)
 			if err != nil {
 				return err

@@ -4,6 +4,8 @@ import (
 	"context"
 	"errors"
 	"fmt"
+	"maps"
+	"slices"
 	"strconv"
 	"strings"
 	"time"
@@ -46,8 +48,8 @@ be written, it stops with an error.`,
 		if err := errors.Join(retryFor.check(), quarantine.check(asJSON)); err != nil {
 			return err
 		}
-		if cfg.Workers < 0 || cfg.Batch < 0 || cfg.RowsPerSecond < 0 {
-			return usageError("--workers, --batch and --rate cannot be negative")
+		if err := checkWork(cfg); err != nil {
+			return err
 		}
 		to, err := quarantine.open(a)
 		if err != nil {
@@ -126,8 +128,8 @@ func verifyRows(counts rotate.Counts) [][]string {
 			rows = append(rows, []string{c.Table + "." + c.Column, strconv.FormatInt(n, 10), state})
 		}
 		add(c.Primary, "under the primary key")
-		for id, n := range c.Previous {
-			if n > 0 {
+		for _, id := range slices.Sorted(maps.Keys(c.Previous)) {
+			if n := c.Previous[id]; n > 0 {
 				add(n, "under the earlier key "+id)
 			}
 		}
@@ -160,8 +162,8 @@ func verifyRows(counts rotate.Counts) [][]string {
 		if c.Index == nil {
 			continue
 		}
-		for id, n := range c.Index.Previous {
-			if n > 0 {
+		for _, id := range slices.Sorted(maps.Keys(c.Index.Previous)) {
+			if n := c.Index.Previous[id]; n > 0 {
 				add(n, "in the blind index under the earlier key "+id)
 			}
 		}
