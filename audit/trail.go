@@ -107,15 +107,15 @@ func checkPool(db *sql.DB, entDialect string) error {
 // named replaces a store error by its public name.
 func named(err error) error {
 	if errors.Is(err, auditstore.ErrNoTable) {
-		return noTable{err}
+		return noTableError{err}
 	}
 	return err
 }
 
-// noTable is an error of the store, whose text says that the table is missing.
-type noTable struct{ error }
+// noTableError is a store error that says that the table is missing.
+type noTableError struct{ error }
 
-func (e noTable) Unwrap() []error { return []error{ErrNoTable, e.error} }
+func (e noTableError) Unwrap() []error { return []error{ErrNoTable, e.error} }
 
 // currentKeys returns the keys derived from the current keyring.
 func (t *Trail) currentKeys() (*auditrow.Keys, error) {

@@ -20,7 +20,9 @@ func FirstOf[T any](
 	for _, round := range rounds {
 		if random {
 			round = slices.Clone(round)
-			rand.Shuffle(len(round), func(i, j int) { round[i], round[j] = round[j], round[i] })
+			rand.Shuffle(len(round), func(i, j int) { //nolint:gosec // spreads load, keeps no secret
+				round[i], round[j] = round[j], round[i]
+			})
 		}
 		for _, host := range round {
 			conn, err := connect(ctx, host)
