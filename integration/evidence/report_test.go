@@ -248,8 +248,8 @@ func TestReportOfManyRows(t *testing.T) {
 		if s := table.Columns[0].Sample; s.Under[env.Ring.Primary().ID()] != s.Secrets || s.Secrets != table.Sampled {
 			t.Errorf("the sample is %+v of %d rows", s, table.Sampled)
 		}
-		m.lacks(t, report.PartKeys, fmt.Sprintf("each secret of user_credentials: %d rows were looked at",
-			table.Sampled))
+		m.lacks(t, report.PartKeys, fmt.Sprintf(
+			"each secret of user_credentials: only a sample of %d rows was examined", table.Sampled))
 
 		// With too little time the report neither waits nor claims that there
 		// is nothing.

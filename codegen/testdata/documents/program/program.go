@@ -36,6 +36,7 @@ type run struct {
 	o1, o2  *ent.Owner
 	scoped  error // ErrWrongLocation if tokens depend on the tenant, else nil
 	unowned error // ErrNoTenant likewise
+	unknown error // ErrWrongLocation if bound tokens are required, else nil
 	titles  int
 	failed  bool
 }
@@ -86,6 +87,9 @@ func Run(ctx context.Context, d string, open func(name string) *sql.DB) (failed 
 		r.db = open(strings.ReplaceAll(name, " ", "-"))
 		if name != "plain" {
 			r.scoped, r.unowned = encrypted.ErrWrongLocation, encrypted.ErrNoTenant
+		}
+		if doc.BodyColumn.Bound || len(cfg.States) > 0 && cfg.States[0].Binding == encrypted.Require {
+			r.unknown = encrypted.ErrWrongLocation
 		}
 		r.c = r.client()
 		check(r.c.Schema.Create(ctx))
