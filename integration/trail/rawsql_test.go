@@ -178,7 +178,7 @@ func TestTrailOfSecretByQuery(t *testing.T) {
 		row := env.Credential(t, account, "key", "secret")
 		query, args := entsql.Dialect(env.Dialect()).Update(credentials).
 			Set("secret_key", encrypted.At(credent.NewSecret("new"), usercredential.SecretKeyColumn, nil)).
-			Where(entsql.EQ("id", row.ID)).Query()
+			Where(entsql.EQ("id", row.ID)).Returning("id").Query()
 		rows, err := w.client.QueryContext(as(t), query, args...)
 		if err != nil {
 			t.Fatal(err)
@@ -187,7 +187,7 @@ func TestTrailOfSecretByQuery(t *testing.T) {
 			t.Fatal(err)
 		}
 		all := w.entries(t)
-		if len(all) != 1 || all[0].Column != "secret_key" || all[0].Rows != 0 || all[0].Note != "raw SQL" {
+		if len(all) != 1 || all[0].Column != "secret_key" || all[0].Rows != 1 || all[0].Note != "raw SQL" {
 			t.Errorf("got %+v", all)
 		}
 	})

@@ -4,6 +4,7 @@ import (
 	"database/sql"
 	"fmt"
 	"sync"
+	"sync/atomic"
 	"testing"
 
 	"entgo.io/ent/dialect"
@@ -260,6 +261,10 @@ func (w *world) workBeside(batch int, paces []pace, done <-chan struct{}) {
 	}
 }
 
+// maxOld is how many batches an old writer may run beside FillIndexes, which
+// never ends beside one that keeps storing rows without digests.
+const maxOld = 6
+
 // rotate runs a command. After each of its pages the writers continue.
 func (w *world) rotate(s step) {
 	w.Helper()
@@ -268,7 +273,11 @@ func (w *world) rotate(s step) {
 		paces = append(paces, make(pace, 1))
 	}
 	cfg := w.config(s.states)
+	var told atomic.Int32
 	cfg.Progress = func(rotate.Progress) {
+		if w.python.old && told.Add(1) > maxOld {
+			return
+		}
 		for _, p := range paces {
 			select {
 			case p <- struct{}{}:
