@@ -2,6 +2,7 @@ package sqlarg
 
 import (
 	"reflect"
+	"regexp"
 	"slices"
 	"strings"
 	"sync"
@@ -132,11 +133,13 @@ func Text(arg any) string {
 	return v.String()
 }
 
+var dollarQuote = regexp.MustCompile(`\$[^\s$]*\$`)
+
 // IsSeveral reports whether a text may be several statements. It is sure of
 // texts without a semicolon but at their end, and in plain quotes or comments.
 func IsSeveral(query string) bool {
 	query = strings.TrimRight(query, "; \t\r\n")
-	if strings.ContainsAny(query, `\`) || strings.Contains(query, "$$") { // quotes are something else then
+	if strings.Contains(query, `\`) || dollarQuote.MatchString(query) { // then quotes mean something else
 		return strings.Contains(query, ";")
 	}
 	for {

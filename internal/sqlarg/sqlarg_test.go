@@ -140,7 +140,7 @@ func TestIsSeveral(t *testing.T) {
 		"": false, ";": false, "UPDATE t SET a = ?; \n;": false, "UPDATE t SET a = ';''', b = 5 - 4 / 2": false,
 		`UPDATE ";" SET "a" = ?`: false, "SELECT `;` -- ; it's\nFROM t /* ; \" */ WHERE 1": false,
 		"UPDATE t SET a = ?; SELECT 1": true, "SELECT ''; SELECT ''": true, "SELECT '--'; SELECT 1": true,
-		`SELECT E'\''; SELECT ''`: true, "SELECT $$'$$; SELECT '$$'": true, "SELECT 1 -- '\n; SELECT '1'": true,
+		`SELECT E'\''; SELECT ''`: true, "SELECT $$'$$; SELECT '$$'": true, "SELECT $x$'$x$; SELECT '1'": true, "SELECT 1 -- '\n; SELECT '1'": true,
 		"SELECT 1 /* ' */; SELECT '1'": true, "SELECT 'open; SELECT 1": true, "SELECT 1 - 1; SELECT 1": true,
 		"SELECT 1 /* - */ / 2": false, `SELECT '\'`: false,
 	} {
