@@ -35,7 +35,7 @@ var instruments = []instrument{
 	},
 	{
 		"credent.opens", counter, "{secret}", "credent.column, credent.stored, error.type, credent.tenant",
-		"stored secrets decrypted, or that don't open",
+		"stored secrets decrypted, or failing to open",
 	},
 	{
 		"credent.tenant_keys.lookups", counter, "{lookup}", "credent.result",
@@ -44,7 +44,7 @@ var instruments = []instrument{
 	{"credent.tenant_keys.cached", upDownCounter, "{key}", "", "tenants' keys in memory"},
 	{"credent.keyring.loads", counter, "{load}", "error.type", "loads of the keyring"},
 	{"credent.keyring.changes", counter, "{change}", "", "loads that changed the keys"},
-	{"credent.keyring.age", gauge, "s", "", "time since a load of the keyring worked"},
+	{"credent.keyring.age", gauge, "s", "", "time since the last successful load of the keyring"},
 	{"credent.keyring.keys", gauge, "{key}", "", "keys in the keyring"},
 	{"credent.reader.failures", counter, "{query}", "error.type", "queries that the standby failed to answer"},
 	{
@@ -57,7 +57,7 @@ var instruments = []instrument{
 		"share of the table's rows that the pass of a run has read",
 	},
 	{"credent.rotate.pass", gauge, "{pass}", "credent.operation, credent.table", "pass of a run over the table"},
-	{"credent.rotate.batch", gauge, "{row}", "credent.operation, credent.table", "rows that a run writes at once"},
+	{"credent.rotate.batch", gauge, "{row}", "credent.operation, credent.table", "rows that a run writes per statement"},
 	{
 		"credent.rotate.pauses", counter, "{pause}", "credent.operation, error.type",
 		"pauses of runs while the database fails",
