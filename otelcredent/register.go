@@ -57,7 +57,10 @@ var instruments = []instrument{
 		"share of the table's rows that the pass of a run has read",
 	},
 	{"credent.rotate.pass", gauge, "{pass}", "credent.operation, credent.table", "pass of a run over the table"},
-	{"credent.rotate.batch", gauge, "{row}", "credent.operation, credent.table", "rows that a run writes per statement"},
+	{
+		"credent.rotate.batch", gauge, "{row}", "credent.operation, credent.table",
+		"rows that a run writes per statement",
+	},
 	{
 		"credent.rotate.pauses", counter, "{pause}", "credent.operation, error.type",
 		"pauses of runs while the database fails",
