@@ -145,10 +145,14 @@ func (c statementConn) finishExec(ctx context.Context, s statement.Sealed, resul
 
 // then returns a statement's rows. The statement finishes when they end.
 func (c statementConn) then(ctx context.Context, s statement.Sealed, rows sqlrows.Source) (*sql.Rows, error) {
-	names, _ := rows.Columns() // Then has the error
+	uncounted := false // it changes rows, and returns none
+	if s.Most > 0 {
+		names, _ := rows.Columns() // Then has the error
+		uncounted = len(names) == 0
+	}
 	return sqlrows.Then(rows, c.record.See, func(n int64, err error) error {
-		if s.Most > 0 && len(names) == 0 {
-			n = -1 // it changes rows, and returns none
+		if uncounted {
+			n = -1
 		}
 		return c.finish(ctx, s, n, err)
 	})
