@@ -1,27 +1,32 @@
-# Two commands do everything on a machine with Go: make quickstart, make test. The others are their parts and
-# maintainers' tools.
+# Two commands do everything on a machine with Go: make quickstart, make test.
+# The others are their parts and maintainers' tools.
 
 GO       ?= go
 FUZZTIME ?= 3s
 NAME     ?= $(name)
 
-# The commands know their commit if Git does, which it doesn't in an archive or in another user's checkout.
+# The commands know their commit if Git does, which it doesn't in an archive or
+# in another user's checkout.
 BUILDVCS ?= $(shell git status --porcelain >/dev/null 2>&1 && echo true || echo false)
 
-# Separate modules: code with more dependencies than a service should get, and examples.
+# Separate modules: code with more dependencies than a service should get, and
+# examples.
 MODULES := kms otelcredent bench examples/service examples/oauth examples/graphql internal/report/browser
 each     = printf '%s\n' $(1) | xargs -P 2 -I {}
 
-# BESIDE are the packages with tests beside their code; the others run programs or use many databases. The race detector
-# only checks goroutines: from the others it gets the tests that start some, and the tests in ALSO, which have parallel
-# subtests that share the module's globals. Every other test runs once, without it.
+# BESIDE are the packages with tests beside their code; the others run programs
+# or use many databases. The race detector only checks goroutines: from the
+# others it gets the tests that start some, and the tests in ALSO, which have
+# parallel subtests that share the module's globals. Every other test runs once,
+# without it.
 PROGRAMS   := internal/cli internal/release integration/stranger codegen
 BESIDE      = $(shell $(GO) list ./... | grep -vE '/($(shell echo $(PROGRAMS) | tr ' ' '|')|integration/.*)$$')
 CONCURRENT  = $(GO) run ./internal/concurrent -also $(ALSO) $(FOLDERS)
 ALSO       := TestEachClientHasItsKeyring,TestCopy,TestBoundService,TestServicesCannotDisagree,TestSetStateWaits,TestReadPaths
 ALSO       := $(ALSO),TestWritePaths,TestRequireRowSecurityHolds
 
-# The linter checks everything that services link in one run, so that it checks the modules' shared packages only once.
+# The linter checks everything that services link in one run, so that it checks
+# the modules' shared packages only once.
 LINTER     := bin/golangci-lint
 LINTED     := kms otelcredent
 WORKSPACE  := $(CURDIR)/bin/lint.work
@@ -29,7 +34,8 @@ WORKSPACE  := $(CURDIR)/bin/lint.work
 # The packages that make check omits: their tests need servers.
 SERVERS    := /(pgserver|pgreplica|pqdeadline|credenttest|indextrigger|canary|ledger|open)$$
 
-# Lint has vetted the code. The race detector skips SQLite's translated C, which is slow to compile.
+# Lint has vetted the code. The race detector skips SQLite's translated C, which
+# is slow to compile.
 TESTFLAGS  := -vet=off -timeout 20m
 RACEFLAGS   = $(TESTFLAGS) $(COLLECTING) -race -gcflags=modernc.org/sqlite/lib=-race=false \
   -gcflags=modernc.org/libc=-race=false
@@ -40,9 +46,10 @@ FIRST      := $(WAITING:%=integration/%/)
 TESTED     := $(sort $(dir $(shell find integration -name '*_test.go')))
 FOLDERS    := $(FIRST) $(filter-out $(FIRST) $(PROGRAMS:%=%/),$(TESTED))
 
-# The stages that make test runs once the generated code is verified, one more at a time than there are cores: some wait
-# for servers while others compute. Codegen and modules write files into the checkout that earlier stages mustn't read,
-# and race-integration needs packages that race-beside has compiled.
+# The stages that make test runs once the generated code is verified, one more
+# at a time than there are cores: some wait for servers while others compute.
+# Codegen and modules write files into the checkout that earlier stages mustn't
+# read, and race-integration needs packages that race-beside has compiled.
 STAGES     := race-beside lint sequential programs race-integration size fuzz codegen modules
 CORES      := $(shell getconf _NPROCESSORS_ONLN)
 BY_STAGE   := $(if $(filter output-sync,$(.FEATURES)),--output-sync=target)
@@ -51,8 +58,9 @@ race-integration: race-beside
 codegen modules: race-beside lint programs
 endif
 
-# Settings for tests only: no debug symbols, SQLite in C compiled in a sixth of the time, and compilers that collect no
-# garbage below half a gigabyte, which saves a sixth of their time. The tests collect it at five times the live heap,
+# Settings for tests only: no debug symbols, SQLite in C compiled in a sixth of
+# the time, and compilers that collect no garbage below half a gigabyte, which
+# saves a sixth of their time. The tests collect it at five times the live heap,
 # which saves a fifth of their time under the race detector.
 verify linter $(STAGES): export GOFLAGS := $(shell $(GO) env GOFLAGS) -ldflags=-w
 verify linter $(STAGES): export CGO_CFLAGS := $(CGO_CFLAGS) -O0 -g0
@@ -60,7 +68,8 @@ verify linter $(STAGES): export GOGC := off
 verify linter $(STAGES): export GOMEMLIMIT := 512MiB
 COLLECTING := -exec 'env -u GOMEMLIMIT GOGC=400'
 
-# Each way to write and to read on SQLite, and the tokens stored by each Postgres driver.
+# Each way to write and to read on SQLite, and the tokens stored by each
+# Postgres driver.
 SMOKE := TestWritePaths$$/modernc|TestReadPaths$$/mattn|TestSecretsAreStoredAsTokens$$
 
 .DEFAULT_GOAL := help

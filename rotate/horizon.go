@@ -27,8 +27,8 @@ type horizon struct {
 	blocks      int64 // size of a table readable in heap order; -1 for others
 }
 
-// maxAge is how many transactions a horizon is valid for: half of what Postgres
-// can compare.
+// maxAge is how many transactions a horizon is valid for. Postgres can compare
+// numbers that are twice as far apart.
 const maxAge = 1 << 30
 
 // String returns what parseHorizon reads; "" for none.
