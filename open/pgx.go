@@ -40,17 +40,16 @@ func (pgxDriver) Connector(databaseURL string, dialer *Dialer) (driver.Connector
 	}
 	c := &pgxConnector{target: target, dialer: dialer, limits: dialer.Limits(target.Connect)}
 	_, c.fixed = target.Settings["default_query_exec_mode"]
-	for _, attempt := range target.Attempts {
-		var round []*pgx.ConnConfig
-		for _, host := range target.Hosts {
-			cfg, err := pgxConfig(target, host, attempt)
-			if err != nil {
-				return nil, urlError(refusal(err))
-			}
+	var err error
+	c.rounds, err = dbtarget.Rounds(target, func(host dbtarget.Host, attempt string) (*pgx.ConnConfig, error) {
+		cfg, err := pgxConfig(target, host, attempt)
+		if err == nil {
 			cfg.ConnectTimeout = c.limits.Connect
-			round = append(round, cfg)
 		}
-		c.rounds = append(c.rounds, round)
+		return cfg, err
+	})
+	if err != nil {
+		return nil, urlError(refusal(err))
 	}
 	return c, nil
 }

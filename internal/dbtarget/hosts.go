@@ -105,6 +105,21 @@ func (t *Target) For(h Host, attempt string) dburl.Settings {
 	return s
 }
 
+// Rounds returns a driver's configurations of the hosts, in their order, for
+// each of the attempts.
+func Rounds[T any](t *Target, config func(h Host, attempt string) (T, error)) (rounds [][]T, err error) {
+	for _, attempt := range t.Attempts {
+		round := make([]T, len(t.Hosts))
+		for i, host := range t.Hosts {
+			if round[i], err = config(host, attempt); err != nil {
+				return nil, err
+			}
+		}
+		rounds = append(rounds, round)
+	}
+	return rounds, nil
+}
+
 // Explain says why connecting failed, without any part of the URL.
 func (t *Target) Explain(err error, limit time.Duration) error {
 	values := []string{t.Settings["user"], t.Settings["dbname"]}

@@ -56,18 +56,14 @@ func (libpq) Connector(databaseURL string, dialer *open.Dialer) (driver.Connecto
 		return nil, fmt.Errorf("open: %w: %s", open.ErrURL, cause)
 	}
 	c := &connector{target: target, dialer: dialer, limits: dialer.Limits(target.Connect)}
-	for _, attempt := range target.Attempts {
-		var round []pq.Config
-		for _, host := range target.Hosts {
-			cfg, err := config(target, host, attempt)
-			if err != nil {
-				return nil, fmt.Errorf("open: %w: lib/pq does not accept one of its parameters, or a variable PG…",
-					open.ErrURL)
-			}
-			cfg.ConnectTimeout = c.limits.Connect
-			round = append(round, cfg)
-		}
-		c.rounds = append(c.rounds, round)
+	var err error
+	c.rounds, err = dbtarget.Rounds(target, func(host dbtarget.Host, attempt string) (pq.Config, error) {
+		cfg, err := config(target, host, attempt)
+		cfg.ConnectTimeout = c.limits.Connect
+		return cfg, err
+	})
+	if err != nil {
+		return nil, fmt.Errorf("open: %w: lib/pq does not accept one of its parameters, or a variable PG…", open.ErrURL)
 	}
 	return c, nil
 }
